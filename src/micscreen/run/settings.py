@@ -123,7 +123,7 @@ class OutputSettings:
     save_masks: bool = False
     mask_size: Literal["model", "full"] = "model"
     mask_format: Literal["tif", "mrc", "png", "npy"] = "tif"
-    thumbnails: int = 0
+    thumbnails: int = 20
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
