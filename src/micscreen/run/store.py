@@ -1,0 +1,334 @@
+"""The job folder's database, `JOB/screen.sqlite`: every score, and the marker of what is done.
+
+One writer, a rollback journal and full syncing, so that it is safe on network file systems and
+against power cuts. A micrograph's row is committed after its files are in place: the row says that
+the micrograph is done. The tables are described in `docs/store.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+
+from micscreen.errors import JobError
+from micscreen.picks import CLASS_NAMES
+from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile
+
+STORE_NAME: Final = "screen.sqlite"
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x6D696373
+"""`mics` in ASCII: tells our files from other programs' databases."""
+
+COMMIT_ROWS: Final = 16
+COMMIT_SECONDS: Final = 0.5
+
+AREA_COLUMNS: Final = tuple(f"area_{name}" for name in CLASS_NAMES)
+
+SCHEMA: Final = f"""
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sources (id INTEGER PRIMARY KEY, format TEXT NOT NULL, path TEXT NOT NULL);
+CREATE TABLE source_files (
+    source INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    sha256 TEXT NOT NULL);
+CREATE TABLE micrographs (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, position INTEGER NOT NULL,
+    path TEXT NOT NULL, picked_path TEXT NOT NULL, source INTEGER, micrograph_index INTEGER,
+    picks_in INTEGER NOT NULL, fingerprint TEXT NOT NULL, picks_digest TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('pending', 'done', 'failed')), reason TEXT,
+    height INTEGER, width INTEGER, picked_height INTEGER, picked_width INTEGER,
+    pixel_size REAL, screened_pixel_size REAL, box_size REAL, box_scale REAL, contrast TEXT,
+    contamination REAL, {", ".join(f"{name} REAL" for name in AREA_COLUMNS)},
+    suspect TEXT NOT NULL, warnings TEXT NOT NULL, timings TEXT NOT NULL);
+CREATE TABLE picks (
+    micrograph INTEGER PRIMARY KEY, n INTEGER NOT NULL, rows BLOB NOT NULL, x BLOB NOT NULL,
+    y BLOB NOT NULL, goodness BLOB NOT NULL, class_index BLOB NOT NULL, distance BLOB NOT NULL,
+    reason BLOB NOT NULL);
+"""
+
+SCORE_TYPES: Final = {
+    "rows": "<i8",
+    "x": "<f4",
+    "y": "<f4",
+    "goodness": "<f4",
+    "class_index": "u1",
+    "distance": "<f4",
+    "reason": "u1",
+}
+JSON_COLUMNS: Final = ("suspect", "warnings", "timings")
+PLAIN_COLUMNS: Final = tuple(
+    f.name for f in fields(MicrographRow) if f.name not in (*JSON_COLUMNS, "area")
+)
+ROW_COLUMNS: Final = (*PLAIN_COLUMNS, *JSON_COLUMNS, *AREA_COLUMNS)
+
+
+class Store:
+    """An open `screen.sqlite`.
+
+    Parameters
+    ----------
+    folder
+        The job folder.
+    create
+        Make the folder and the database when they are missing, and allow writing; otherwise the
+        database is opened for reading.
+
+    Raises
+    ------
+    JobError
+        When the folder is no job, or one that a newer micscreen wrote.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        self.folder = folder
+        self.path = folder / STORE_NAME
+        if not create and not self.path.is_file():
+            raise JobError(
+                f"this is no job folder: it has no {STORE_NAME}",
+                where=folder,
+                hint="Give the folder that `micscreen screen --output` wrote.",
+            )
+        self._connection = _connect(self.path, writable=create)
+        self._waiting = 0
+        self._committed = time.monotonic()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what is waiting and close."""
+        self.flush()
+        self._connection.close()
+
+    def flush(self) -> None:
+        """Commit what is waiting."""
+        self._connection.commit()
+        self._waiting = 0
+        self._committed = time.monotonic()
+
+    def info(self) -> dict[str, Any]:
+        """Return what the run has noted about itself."""
+        rows = self._connection.execute("SELECT key, value FROM run")
+        return {key: json.loads(value) for key, value in rows}
+
+    def note(self, **values: Any) -> None:
+        """Note something about the run, as JSON values; committed at once."""
+        pairs = [(key, json.dumps(value, sort_keys=True)) for key, value in values.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", pairs)
+        self.flush()
+
+    def sources(self) -> list[Source]:
+        """Return the coordinate tables; `MicrographRow.source` is an index into them."""
+        files: dict[int, list[SourceFile]] = {}
+        for source, *rest in self._connection.execute(
+            "SELECT source, path, size, mtime_ns, sha256 FROM source_files ORDER BY rowid"
+        ):
+            files.setdefault(source, []).append(SourceFile(*rest))
+        rows = self._connection.execute("SELECT id, format, path FROM sources ORDER BY id")
+        return [Source(fmt, path, tuple(files.get(id_, ()))) for id_, fmt, path in rows]
+
+    def register(self, rows: Sequence[MicrographRow], sources: Sequence[Source]) -> list[str]:
+        """Make the store hold exactly these micrographs, in one transaction.
+
+        Pending rows replace what was known. Other rows keep what was found, and get their new
+        place in the plan and in the tables.
+
+        Returns
+        -------
+        Names of micrographs that were in the job and are no longer among its inputs.
+        """
+        known = {row.name for row in self.micrographs()}
+        gone = sorted(known - {row.name for row in rows})
+        execute = self._connection.execute
+        for name in gone:
+            self._forget(name)
+        for row in rows:
+            if row.status == "pending" or row.name not in known:
+                self._forget(row.name)
+                self._insert(row)
+            else:
+                execute(
+                    "UPDATE micrographs SET position = ?, path = ?, picked_path = ?, source = ?, "
+                    "micrograph_index = ? WHERE name = ?",
+                    (row.position, row.path, row.picked_path, row.source, row.micrograph_index,
+                     row.name),
+                )  # fmt: skip
+        execute("DELETE FROM sources")
+        execute("DELETE FROM source_files")
+        for number, source in enumerate(sources):
+            execute("INSERT INTO sources VALUES (?, ?, ?)", (number, source.format, source.path))
+            self._connection.executemany(
+                "INSERT INTO source_files VALUES (?, ?, ?, ?, ?)",
+                [(number, f.path, f.size, f.mtime_ns, f.sha256) for f in source.files],
+            )
+        self.flush()
+        return gone
+
+    def add(self, row: MicrographRow, scores: Scores | None) -> None:
+        """Record a micrograph that is done (with scores) or failed (without).
+
+        Committed at once when the last commit is half a second ago, else together with the next
+        ones: at most sixteen.
+        """
+        self._forget(row.name)
+        id_ = self._insert(row)
+        if scores is not None:
+            blobs = [
+                np.ascontiguousarray(getattr(scores, name), dtype).tobytes()
+                for name, dtype in SCORE_TYPES.items()
+            ]
+            self._connection.execute(
+                f"INSERT INTO picks VALUES (?, ?, {', '.join('?' * len(blobs))})",
+                (id_, len(scores.rows), *blobs),
+            )
+        self._waiting += 1
+        late = time.monotonic() - self._committed >= COMMIT_SECONDS
+        if late or self._waiting >= COMMIT_ROWS:
+            self.flush()
+
+    def micrographs(self) -> Iterator[MicrographRow]:
+        """Yield the micrographs in the order of the plan."""
+        columns = ", ".join(ROW_COLUMNS)
+        query = f"SELECT {columns} FROM micrographs ORDER BY position, name"
+        for values in self._connection.execute(query):
+            yield _row(values)
+
+    def scored(self) -> Iterator[tuple[MicrographRow, Scores | None]]:
+        """Yield the micrographs in the order of the plan, with their scores when they are done."""
+        columns = [f"micrographs.{name}" for name in ROW_COLUMNS]
+        columns += [f"picks.{name}" for name in SCORE_TYPES]
+        query = (
+            f"SELECT {', '.join(columns)} FROM micrographs "
+            "LEFT JOIN picks ON picks.micrograph = micrographs.id ORDER BY position, name"
+        )
+        count = len(ROW_COLUMNS)
+        for values in self._connection.execute(query):
+            yield _row(values[:count]), _scores(values[count:])
+
+    def _forget(self, name: str) -> None:
+        """Remove a micrograph and its scores."""
+        self._connection.execute(
+            "DELETE FROM picks WHERE micrograph = (SELECT id FROM micrographs WHERE name = ?)",
+            (name,),
+        )
+        self._connection.execute("DELETE FROM micrographs WHERE name = ?", (name,))
+
+    def _insert(self, row: MicrographRow) -> int | None:
+        """Insert a micrograph and return its id."""
+        values = [getattr(row, name) for name in PLAIN_COLUMNS]
+        values += [json.dumps(getattr(row, name)) for name in JSON_COLUMNS]
+        values += row.area if row.area is not None else [None] * len(AREA_COLUMNS)
+        return self._connection.execute(
+            f"INSERT INTO micrographs ({', '.join(ROW_COLUMNS)}) "
+            f"VALUES ({', '.join('?' * len(ROW_COLUMNS))})",
+            values,
+        ).lastrowid
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a job folder, or accept one that is empty or a job already.
+
+    Raises
+    ------
+    JobError
+        When it is a file, or holds something and is no job.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise JobError("this is a file, not a folder", where=folder, hint="Give another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if inside and STORE_NAME not in inside:
+        raise JobError(
+            f"the folder holds {len(inside)} files that are not of micscreen "
+            f"(the first is {inside[0]})",
+            where=folder,
+            hint="Give a new or an empty folder as --output.",
+        )
+
+
+def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """Open the database, make its tables when it is new, and check that it is ours."""
+    # Reading needs write access too where a killed run left a journal to be rolled back.
+    allowed = writable or os.access(path, os.W_OK)
+    mode = "rwc" if writable else "rw" if allowed else "ro"
+    address = f"file:{quote(str(path.absolute()))}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=30.0)
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE" if allowed else "PRAGMA query_only = 1")
+        connection.execute("PRAGMA synchronous = FULL")
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if writable and not tables:
+            _create(connection)
+        _check_version(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise JobError(
+            f"this is not a database that can be read ({error})",
+            where=path,
+            hint="Give another --output, or remove the folder if nothing in it is needed.",
+        ) from error
+    except JobError:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, all or none."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in SCHEMA.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.commit()
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise unless the database is of micscreen and of a version that this one knows."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise JobError("this database is not of micscreen", where=path, hint="Give another folder.")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise JobError(
+            f"a newer micscreen wrote this job (store version {version}, this one knows "
+            f"{SCHEMA_VERSION})",
+            where=path,
+            hint="Update micscreen: pip install --upgrade micscreen",
+        )
+
+
+def _row(values: Sequence[Any]) -> MicrographRow:
+    """Make a row from the values of `ROW_COLUMNS`."""
+    known: dict[str, Any] = dict(zip(ROW_COLUMNS, values, strict=True))
+    area = tuple(known.pop(name) for name in AREA_COLUMNS)
+    known["suspect"] = tuple(json.loads(known["suspect"]))
+    known["warnings"] = tuple(json.loads(known["warnings"]))
+    known["timings"] = tuple((name, seconds) for name, seconds in json.loads(known["timings"]))
+    return MicrographRow(**known, area=None if area[0] is None else area)
+
+
+def _scores(values: Sequence[bytes | None]) -> Scores | None:
+    """Make scores from the values of `SCORE_TYPES`; None where there are none."""
+    arrays = {
+        name: np.frombuffer(blob, dtype)
+        for (name, dtype), blob in zip(SCORE_TYPES.items(), values, strict=True)
+        if blob is not None
+    }
+    return Scores(**arrays) if arrays else None
