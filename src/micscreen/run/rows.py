@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from micscreen.score import keep
+
 Status = Literal["pending", "done", "failed"]
 
 
@@ -144,3 +146,25 @@ def decide(row: MicrographRow | None, fingerprint: str, picks_digest: str) -> bo
         fingerprint,
         picks_digest,
     )
+
+
+def kept(
+    row: MicrographRow,
+    scores: Scores,
+    threshold: float,
+    on_suspect: Literal["keep", "drop", "flag"],
+) -> NDArray[np.bool_]:
+    """Return which picks of a screened micrograph go on, shape (n,).
+
+    Parameters
+    ----------
+    row, scores
+        The micrograph and its picks.
+    threshold
+        Goodness from which picks are kept; -1 keeps all, those of suspect micrographs too.
+    on_suspect
+        For suspect micrographs: decide by score (`flag`), keep all, or drop all.
+    """
+    if row.suspect and on_suspect != "flag" and threshold != -1:
+        return np.full(len(scores.rows), on_suspect == "keep")
+    return keep(scores.goodness, threshold)

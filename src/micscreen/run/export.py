@@ -1,0 +1,352 @@
+"""From stored scores and a threshold to sets of coordinates: kept, rejected, unscreened.
+
+Nothing but the store and the original coordinate files is needed: thresholds are applied, not
+stored. Each set is a folder that appears whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micscreen.errors import JobError, UsageError
+from micscreen.io import FORMATS, read_coordinates, write_subset
+from micscreen.io.table import PickTable, Selection
+from micscreen.picks import CLASS_NAMES, REASONS, Picks
+from micscreen.run.lock import JobLock
+from micscreen.run.rows import MicrographRow, Scores, kept
+from micscreen.run.settings import check_threshold, threshold_name
+from micscreen.run.sources import check_sources
+from micscreen.run.store import Store
+
+ASIDE: Final = ".tmp-set-"
+"""Start of the names of folders that are not whole yet, or no longer wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """How sets are written; see `OutputSettings` and `ScoreSettings` for the words."""
+
+    threshold: float = 0.8
+    on_suspect: Literal["keep", "drop", "flag"] = "flag"
+    coordinate_scale: Literal["original", "micrographs"] = "original"
+    output_format: str | None = None
+    prefix: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_threshold(self.threshold)
+        if self.output_format is not None:
+            check_output_format(self.output_format)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written.
+
+    Attributes
+    ----------
+    threshold
+        That was applied.
+    folders
+        The sets: kept, then rejected, then unscreened where there are such picks.
+    kept, rejected, unscreened
+        How many picks went into each; together all rows of all coordinates, each once.
+    rejected_by
+        Class (or `outside_frame`) to how many picks it condemned.
+    """
+
+    threshold: float
+    folders: tuple[Path, ...]
+    kept: int
+    rejected: int
+    unscreened: int
+    rejected_by: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Verdicts:
+    """What is known about the rows of one table; arrays of shape (n,)."""
+
+    kept: NDArray[np.bool_]
+    screened: NDArray[np.bool_]
+    goodness: NDArray[np.float32]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    scales: list[float]
+
+
+def check_output_format(name: str) -> None:
+    """Raise UsageError unless coordinates can be converted to the format `name`."""
+    possible = sorted(key for key, value in FORMATS.items() if value.write_new is not None)
+    if name not in possible:
+        raise UsageError(
+            f"cannot be written from other formats: {name}",
+            where="--format",
+            hint=f"Take one of {', '.join(possible)}, or leave it out to keep the input's own.",
+        )
+
+
+def rethreshold(
+    job: Path,
+    threshold: float,
+    *,
+    output_format: str | None = None,
+    on_suspect: Literal["keep", "drop", "flag"] | None = None,
+    prefix: str = "auto",
+) -> ExportReport:
+    """Write a new set from a job's stored scores, without the network.
+
+    Parameters
+    ----------
+    job
+        The job folder.
+    threshold
+        Picks with goodness >= threshold are kept; -1 keeps all.
+    output_format, on_suspect
+        None for what the job was run with.
+    prefix
+        Part of the set's name, `picks_PREFIX_080`.
+
+    Raises
+    ------
+    JobError
+        When the folder is no job, or nothing was screened yet.
+    JobLockedError
+        While a run is writing to it.
+    PicksError
+        When the coordinate files are gone or have changed.
+    """
+    with Store(job) as store, JobLock(job):
+        identity = store.info().get("identity")
+        sources = store.sources()
+        if identity is None or not sources:
+            raise JobError("nothing was screened in this job yet", where=job)
+        settings = ExportSettings(
+            threshold=threshold,
+            on_suspect=on_suspect or identity["scoring"]["on_suspect"],
+            coordinate_scale=identity["outputs"]["coordinate_scale"],
+            output_format=output_format or identity["outputs"]["output_format"],
+            prefix=prefix,
+        )
+        check_sources(sources)
+        tables = [read_coordinates(Path(s.path), format=s.format) for s in sources]
+        return export(store, tables, settings)
+
+
+def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) -> ExportReport:
+    """Write the kept and the rejected picks, and those that were not screened, if any.
+
+    Parameters
+    ----------
+    store
+        The job's; sets go into its folder.
+    tables
+        The coordinates that were scored, in the order of `Store.sources`.
+    settings
+        Threshold, format, scale.
+    """
+    verdicts, condemned = _judge(store, tables, settings)
+    name = "picks_" + threshold_name(settings.threshold, settings.prefix)
+    unscreened = [~verdict.screened for verdict in verdicts]
+    rejected = [v.screened & ~v.kept for v in verdicts]
+    lost = sum(int(rows.sum()) for rows in unscreened)
+    parts: list[tuple[str, list[NDArray[np.bool_]] | None]] = [
+        (name, [verdict.kept for verdict in verdicts]),
+        (f"{name}_rejected", rejected if settings.threshold != -1 else None),
+        (f"{name}_unscreened", unscreened if lost else None),
+    ]
+    clean_aside(store.folder)
+    folders = []
+    for part, rows in parts:
+        folder = store.folder / part
+        if rows is None:
+            _discard(folder)
+            continue
+        judged = rows is not unscreened
+        with _whole_folder(folder) as aside:
+            if settings.output_format is not None and judged:
+                _write_converted(aside, store, tables, rows, settings)
+            else:
+                _write_own(aside, tables, verdicts, rows, settings, judged=judged)
+        folders.append(folder)
+    return ExportReport(
+        threshold=settings.threshold,
+        folders=tuple(folders),
+        kept=sum(int(v.kept.sum()) for v in verdicts),
+        rejected=sum(int(rows.sum()) for rows in rejected),
+        unscreened=lost,
+        rejected_by=condemned,
+    )
+
+
+def _judge(
+    store: Store, tables: Sequence[PickTable], settings: ExportSettings
+) -> tuple[list[_Verdicts], dict[str, int]]:
+    """Return the verdicts on all rows of all tables, and what condemned the rejected ones."""
+    verdicts = [
+        _Verdicts(
+            kept=np.zeros(len(table), bool),
+            screened=np.zeros(len(table), bool),
+            goodness=np.full(len(table), np.nan, np.float32),
+            x=table.x.copy(),
+            y=table.y.copy(),
+            scales=[],
+        )
+        for table in tables
+    ]
+    condemned: Counter[str] = Counter()
+    for row, scores in store.scored():
+        if scores is None or row.source is None:
+            continue
+        verdict = verdicts[row.source]
+        keep = kept(row, scores, settings.threshold, settings.on_suspect)
+        verdict.screened[scores.rows] = True
+        verdict.kept[scores.rows] = keep
+        verdict.goodness[scores.rows] = scores.goodness
+        scale = row.box_scale or 1.0
+        verdict.scales.append(scale)
+        for values in (verdict.x, verdict.y):
+            values[scores.rows] = (values[scores.rows] + 0.5) * scale - 0.5
+        condemned.update(_condemned(scores, ~keep))
+    return verdicts, dict(sorted(condemned.items()))
+
+
+def _condemned(scores: Scores, rows: NDArray[np.bool_]) -> Counter[str]:
+    """Return what condemned the picks in `rows`: a class, or a reason that is not in the image."""
+    found: Counter[str] = Counter()
+    in_image = scores.reason <= REASONS.index("bad_region")
+    for index, count in enumerate(np.bincount(scores.class_index[rows & in_image])):
+        found[CLASS_NAMES[index]] += int(count)
+    for index, count in enumerate(np.bincount(scores.reason[rows & ~in_image])):
+        found[REASONS[index]] += int(count)
+    return +found
+
+
+def _write_own(
+    folder: Path,
+    tables: Sequence[PickTable],
+    verdicts: Sequence[_Verdicts],
+    rows: Sequence[NDArray[np.bool_]],
+    settings: ExportSettings,
+    *,
+    judged: bool,
+) -> None:
+    """Write the given rows of each table in the table's own format, names and layout."""
+    places = _layout(tables)
+    for table, verdict, keep, place in zip(tables, verdicts, rows, places, strict=True):
+        lost = ~verdict.screened
+        if judged and lost.any() and lost.all():
+            continue  # Not one of its picks was judged: it stands in the unscreened set alone.
+        if not judged and not lost.any():
+            continue
+        selection = Selection(keep, verdict.goodness if judged else None)
+        moved = settings.coordinate_scale == "micrographs" and not table.needs_shape
+        if judged and moved and set(verdict.scales) - {1.0}:
+            scale = float(np.median(verdict.scales))
+            selection = replace(selection, x=verdict.x, y=verdict.y, scale=scale)
+        write_subset(table, selection, folder / place)
+
+
+def _layout(tables: Sequence[PickTable]) -> list[Path]:
+    """Return the subfolder of each table: none, unless files of equal names would meet."""
+    homes: dict[str, set[Path]] = {}
+    for table in tables:
+        for path in table.members or (table.source,):
+            homes.setdefault(path.name, set()).add(path.absolute())
+    if len(tables) < 2 or all(len(paths) == 1 for paths in homes.values()):
+        return [Path() for _ in tables]
+    folders = [table.source.absolute().parent for table in tables]
+    common = Path(os.path.commonpath(folders))
+    return [folder.relative_to(common) for folder in folders]
+
+
+def _write_converted(
+    folder: Path,
+    store: Store,
+    tables: Sequence[PickTable],
+    rows: Sequence[NDArray[np.bool_]],
+    settings: ExportSettings,
+) -> None:
+    """Write the given rows as another format: one file in all, or one per micrograph."""
+    assert settings.output_format is not None
+    target = FORMATS[settings.output_format]
+    assert target.write_new is not None
+    every = _converted(store, tables, rows, settings)
+    extension = target.extensions[0]
+    if target.many:
+        named = [(row.picked_path, picks) for row, picks in every]
+        target.write_new(folder / f"picks{extension}", named)
+        return
+    for row, picks in every:
+        target.write_new(folder / f"{row.name}{extension}", [(row.picked_path, picks)])
+
+
+def _converted(
+    store: Store,
+    tables: Sequence[PickTable],
+    rows: Sequence[NDArray[np.bool_]],
+    settings: ExportSettings,
+) -> Iterator[tuple[MicrographRow, Picks]]:
+    """Yield each screened micrograph, and those of its picks that are in `rows`."""
+    for row, scores in store.scored():
+        if scores is None or row.source is None:
+            continue
+        own = rows[row.source][scores.rows]
+        yield row, _scored_picks(row, scores, tables[row.source], own, settings)
+
+
+def _scored_picks(
+    row: MicrographRow,
+    scores: Scores,
+    table: PickTable,
+    own: NDArray[np.bool_],
+    settings: ExportSettings,
+) -> Picks:
+    """Return the picks of one micrograph that are in `own`, with all that was found out."""
+    shape = None if row.picked_height is None else (row.picked_height, row.picked_width or 0)
+    picks = replace(
+        table.picks(scores.rows[own], shape),
+        box_size=row.box_size,
+        goodness=scores.goodness[own],
+        class_index=scores.class_index[own],
+        distance=scores.distance[own],
+        reason=scores.reason[own],
+    )
+    if settings.coordinate_scale == "micrographs":
+        return picks.rescaled(row.box_scale or 1.0)
+    return picks
+
+
+def clean_aside(job: Path) -> None:
+    """Remove what a killed run left half-written."""
+    for path in job.glob(f"{ASIDE}*"):
+        shutil.rmtree(path)
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes the place of `folder` only when all went well."""
+    aside = folder.with_name(f"{ASIDE}new-{folder.name}")
+    aside.mkdir()
+    try:
+        yield aside
+        _discard(folder)
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    """Take a folder out of sight in one step, then remove it."""
+    if folder.exists():
+        old = folder.rename(folder.with_name(f"{ASIDE}old-{folder.name}"))
+        shutil.rmtree(old)

@@ -1,0 +1,136 @@
+"""`micrographs.csv` and `micrographs.star`: one row per micrograph, for people and for curation.
+
+Written from the store only, in the order of the plan, without times: the same inputs give the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from micscreen.io.files import write_whole
+from micscreen.picks import CLASS_NAMES
+from micscreen.run.rows import MicrographRow, Scores, kept
+from micscreen.run.store import Store
+
+STAR_COLUMNS: Final = {
+    "picked_micrograph": "rlnMicrographName",
+    "pixel_size": "rlnMicrographPixelSize",
+    "status": "micscreenStatus",
+    "picks_in": "micscreenPicksIn",
+    "picks_kept": "micscreenPicksKept",
+    "picks_rejected": "micscreenPicksRejected",
+    "picks_unscreened": "micscreenPicksUnscreened",
+    "contamination": "micscreenContamination",
+    **{f"area_{name}": "micscreenArea" + name.title().replace("_", "") for name in CLASS_NAMES},
+    "contrast": "micscreenContrast",
+    "suspect": "micscreenSuspect",
+    "reason": "micscreenReason",
+}
+"""Column of the csv -> label in the STAR file."""
+
+
+def micrograph_records(
+    store: Store, threshold: float, on_suspect: Literal["keep", "drop", "flag"]
+) -> Iterator[dict[str, str]]:
+    """Yield one record per micrograph, in the order of the plan, as text.
+
+    Parameters
+    ----------
+    store
+        The job's.
+    threshold, on_suspect
+        Decide which picks count as kept.
+    """
+    for row, scores in store.scored():
+        yield _record(row, scores, threshold, on_suspect)
+
+
+def _record(
+    row: MicrographRow,
+    scores: Scores | None,
+    threshold: float,
+    on_suspect: Literal["keep", "drop", "flag"],
+) -> dict[str, str]:
+    screened = 0 if scores is None else len(scores.rows)
+    going_on = 0 if scores is None else int(kept(row, scores, threshold, on_suspect).sum())
+    areas = row.area or (None,) * len(CLASS_NAMES)
+    return {
+        "micrograph": row.path,
+        "picked_micrograph": row.picked_path,
+        "status": row.status,
+        "picks_in": str(row.picks_in),
+        "picks_kept": str(going_on),
+        "picks_rejected": str(screened - going_on),
+        "picks_unscreened": str(row.picks_in - screened),
+        "contamination": _number(row.contamination),
+        **{f"area_{n}": _number(a) for n, a in zip(CLASS_NAMES, areas, strict=True)},
+        "contrast": row.contrast or "",
+        "suspect": "; ".join(row.suspect),
+        "height": _number(row.height),
+        "width": _number(row.width),
+        "pixel_size": _number(row.pixel_size),
+        "box_size": _number(row.box_size),
+        "box_scale": _number(row.box_scale),
+        "reason": " ".join((row.reason or "").split()),
+        "warnings": "; ".join(row.warnings),
+    }
+
+
+def _number(value: float | None) -> str:
+    """Return a number as short text; empty when it is not known."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def write_micrograph_tables(
+    store: Store, threshold: float, on_suspect: Literal["keep", "drop", "flag"]
+) -> tuple[Path, Path]:
+    """Write `micrographs.csv` and `micrographs.star` into the job folder, each whole or not at all.
+
+    Parameters
+    ----------
+    store
+        The job's.
+    threshold, on_suspect
+        Decide which picks count as kept.
+    """
+    records = list(micrograph_records(store, threshold, on_suspect))
+    text = io.StringIO(newline="")
+    if records:
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    paths = store.folder / "micrographs.csv", store.folder / "micrographs.star"
+    write_whole(paths[0], text.getvalue().encode())
+    write_whole(paths[1], _star(records).encode())
+    return paths
+
+
+def _star(records: list[dict[str, str]]) -> str:
+    """Return the records as a STAR block, without columns of which nothing is known.
+
+    Pixel sizes are there when all are known, since RELION would take a gap for a number.
+    """
+    columns = [
+        column
+        for column in STAR_COLUMNS
+        if (all if column == "pixel_size" else any)(record[column] for record in records)
+    ]
+    lines = ["", "# version 30001 micscreen", "", "data_micrographs", "", "loop_"]
+    lines += [f"_{STAR_COLUMNS[column]} #{i}" for i, column in enumerate(columns, 1)]
+    lines += [" ".join(_star_value(record[column]) for column in columns) for record in records]
+    return "\n".join([*lines, ""]) + "\n"
+
+
+def _star_value(text: str) -> str:
+    """Return one value of a STAR row, in quotes where it needs them."""
+    if not text:
+        return '""'
+    plain = not any(c.isspace() for c in text) and text[0] not in "\"'_#$[];"
+    if plain and text.lower() not in ("data_", "loop_", "save_", "stop_", "global_"):
+        return text
+    return '"' + text.replace('"', "'") + '"'

@@ -1,0 +1,290 @@
+"""The work on one micrograph: read, screen, write its pictures, hand back one small row.
+
+It runs in worker threads and touches no database. What goes wrong with one micrograph becomes its
+row, so that the others go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from micscreen.cleaning import Cleaned, CleanSettings, clean
+from micscreen.errors import MicrographError, MicscreenError
+from micscreen.io import micrograph_shape, read_micrograph, write_mask
+from micscreen.io.table import PickTable
+from micscreen.micrograph import Micrograph
+from micscreen.model.backend import Backend
+from micscreen.picks import CLASS_NAMES, Picks
+from micscreen.preprocess import enlarge
+from micscreen.report import draw_thumbnail
+from micscreen.run.frame import FrameSample, frame_sample
+from micscreen.run.plan import BOX_PER_DIAMETER, Job
+from micscreen.run.rows import MicrographRow, Scores
+from micscreen.run.settings import InputSettings, ScreenSettings
+from micscreen.run.watch import fingerprint
+from micscreen.score import ScoreRule
+
+LOG: Final = logging.getLogger("micscreen")
+
+SAME_FIELD: Final = 0.02
+"""Relative difference up to which two frames count as the same field of view."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A job's micrograph with its picks in the frame of the screened micrograph.
+
+    Attributes
+    ----------
+    micrograph
+        The screened one.
+    picks
+        px of the screened micrograph, y as the coordinate file counts it.
+    row
+        The job's row with sizes and scales filled in.
+    """
+
+    micrograph: Micrograph
+    picks: Picks
+    row: MicrographRow
+
+    def frame_sample(self) -> FrameSample:
+        """Return the small picture on which the frame check looks for particles."""
+        assert self.picks.box_size is not None
+        return frame_sample(self.micrograph.image, self.picks, self.picks.box_size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """What every worker needs; shared and never changed.
+
+    Attributes
+    ----------
+    settings, tables, backend
+        Of the run.
+    flip_y
+        Whether pick y counts from the other end of the rows.
+    thumbnails
+        Names of the jobs that get one.
+    """
+
+    settings: ScreenSettings
+    tables: tuple[PickTable, ...]
+    backend: Backend
+    flip_y: bool
+    thumbnails: frozenset[str] = frozenset()
+
+    def do(self, job: Job) -> tuple[MicrographRow, Scores | None]:
+        """Screen one micrograph; what goes wrong is told in its row, with status `failed`."""
+        row = replace(pending_row(job), picks_digest=picks_digest(job, self.tables))
+        try:
+            row = replace(row, fingerprint=fingerprint(job.micrograph))
+            if job.problem is not None:
+                return replace(row, status="failed", reason=job.problem), None
+            return self._screen(job, row)
+        except (MicscreenError, OSError, MemoryError) as error:
+            reason = str(error) or type(error).__name__
+        # One micrograph must not stop a run of thousands, whatever is wrong with it: the reason
+        # stands in its row, and the run's exit code tells.
+        except Exception as error:
+            LOG.error("unexpected error in %s", job.name, exc_info=True)
+            reason = f"unexpected {type(error).__name__}: {error}"
+        return replace(row, status="failed", reason=reason), None
+
+    def _screen(self, job: Job, row: MicrographRow) -> tuple[MicrographRow, Scores | None]:
+        start = time.perf_counter()
+        loaded = load(job, self.tables, self.settings.inputs, row)
+        read = time.perf_counter()
+        picks = flipped(loaded.picks, loaded.micrograph.shape[0]) if self.flip_y else loaded.picks
+        cleaned = clean(loaded.micrograph, picks, self.backend, self._rule(loaded))
+        screened = time.perf_counter()
+        self._write_pictures(job, loaded.micrograph, cleaned)
+        timings = {"read": read - start, **cleaned.timings, "write": time.perf_counter() - screened}
+        row = loaded.row
+        done = replace(
+            row,
+            status="done",
+            contrast=cleaned.contrast,
+            contamination=float(cleaned.contamination.mean()),
+            area=tuple(float(cleaned.class_area[name]) for name in CLASS_NAMES),
+            suspect=tuple(cleaned.suspect),
+            warnings=(*row.warnings, *cleaned.notes),
+            timings=tuple((name, round(seconds, 4)) for name, seconds in timings.items()),
+        )
+        return done, _scores(job, self.tables, loaded, cleaned.picks)
+
+    def _rule(self, loaded: Loaded) -> CleanSettings:
+        """Return how this micrograph is to be screened."""
+        scoring = self.settings.scoring
+        assert loaded.picks.box_size is not None
+        return CleanSettings(
+            box_size=loaded.picks.box_size,
+            contrast=scoring.contrast,
+            rule=ScoreRule(scoring.rule, scoring.distance),
+        )
+
+    def _write_pictures(self, job: Job, micrograph: Micrograph, cleaned: Cleaned) -> None:
+        """Write mask and thumbnail, when they are wanted, before the row says done."""
+        outputs, folder = self.settings.outputs, self.settings.output
+        if outputs.save_masks:
+            mask, pixel_size = cleaned.contamination, micrograph.pixel_size
+            if outputs.mask_size == "full":
+                mask = enlarge(mask, micrograph.shape)
+            elif pixel_size is not None:
+                pixel_size = pixel_size / cleaned.scale
+            path = folder / "masks" / f"{job.name}.{outputs.mask_format}"
+            write_mask(path, np.asarray(mask, np.float32), pixel_size=pixel_size)
+        if job.name in self.thumbnails:
+            path = folder / "thumbnails" / f"{job.name}.png"
+            draw_thumbnail(path, cleaned, outputs.threshold)
+
+
+def pending_row(job: Job) -> MicrographRow:
+    """Return the row of a job of which nothing is known yet."""
+    return MicrographRow(
+        name=job.name,
+        position=job.position,
+        path=str(job.micrograph),
+        picked_path=str(job.picked),
+        source=job.table,
+        micrograph_index=job.micrograph_index,
+        picks_in=len(job.rows),
+    )
+
+
+def picks_digest(job: Job, tables: tuple[PickTable, ...]) -> str:
+    """Return what tells whether the picks of a job are still the same."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(repr((job.box_size, job.problem)).encode())
+    if job.table is not None:
+        table = tables[job.table]
+        for column in (job.rows, table.x[job.rows], table.y[job.rows]):
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def flipped(picks: Picks, height: int) -> Picks:
+    """Return picks with y counted from the other end of `height` rows."""
+    return replace(picks, y=height - 1 - picks.y)
+
+
+def load(
+    job: Job,
+    tables: tuple[PickTable, ...],
+    inputs: InputSettings,
+    row: MicrographRow | None = None,
+) -> Loaded:
+    """Read a job's micrograph and bring its picks to the same frame.
+
+    Parameters
+    ----------
+    job
+        Of a plan.
+    tables, inputs
+        The plan's tables, and how files are read.
+    row
+        The job's row so far; None for a fresh one.
+
+    Raises
+    ------
+    MicrographError
+        When it cannot be read, or the pixel size that the diameter needs is not known.
+    """
+    same = job.micrograph == job.picked
+    given = inputs.pixel_size if same else inputs.other_pixel_size
+    micrograph = read_micrograph(job.micrograph, pixel_size=given, tiff_flip_y=inputs.tiff_flip_y)
+    pixel_size, shape, warnings = micrograph.pixel_size, micrograph.shape, list(micrograph.notes)
+    scale = 1.0
+    if not same:
+        shape = micrograph_shape(job.picked)
+        pixel_size = inputs.pixel_size or read_micrograph(job.picked).pixel_size
+        scale = box_scale(pixel_size, micrograph.pixel_size, shape, micrograph.shape, warnings)
+    box_size = job.box_size
+    if box_size is None:
+        if inputs.particle_diameter is None or pixel_size is None:
+            raise MicrographError(
+                "its pixel size is not known, so the diameter in Å cannot be turned into px",
+                where=job.picked,
+                hint="Give --pixel-size, or --box-size in px.",
+            )
+        box_size = inputs.particle_diameter * BOX_PER_DIAMETER / pixel_size
+    if job.table is None:
+        picks = Picks(x=np.empty(0), y=np.empty(0))
+    else:
+        picks = tables[job.table].picks(job.rows, shape)
+    picks = replace(picks, box_size=box_size).rescaled(scale)
+    row = replace(
+        row or pending_row(job),
+        height=micrograph.shape[0],
+        width=micrograph.shape[1],
+        picked_height=shape[0],
+        picked_width=shape[1],
+        pixel_size=pixel_size,
+        screened_pixel_size=micrograph.pixel_size,
+        box_size=box_size,
+        box_scale=scale,
+        warnings=tuple(warnings),
+    )
+    return Loaded(micrograph, picks, row)
+
+
+def box_scale(
+    picked_pixel_size: float | None,
+    screened_pixel_size: float | None,
+    picked: tuple[int, int],
+    screened: tuple[int, int],
+    warnings: list[str],
+) -> float:
+    """Return how much larger the screened micrograph is than the picked one, in px per px.
+
+    Parameters
+    ----------
+    picked_pixel_size, screened_pixel_size
+        Å/px; when one is not known, the frames' sizes decide, and a warning says so.
+    picked, screened
+        Shapes (h, w), px.
+    warnings
+        Gets what the user should know.
+    """
+    by_height, by_width = screened[0] / picked[0], screened[1] / picked[1]
+    by_frame = (by_height + by_width) / 2
+    if abs(by_height - by_width) > SAME_FIELD * by_frame:
+        warnings.append(
+            f"the picked micrograph ({picked[1]} x {picked[0]} px) and the other one "
+            f"({screened[1]} x {screened[0]} px) differ in shape: are they the same field of view?"
+        )
+    if picked_pixel_size is None or screened_pixel_size is None:
+        warnings.append(
+            f"the box scale {by_frame:.4g} is the ratio of the frames, since a pixel size is not "
+            "known"
+        )
+        return by_frame
+    scale = picked_pixel_size / screened_pixel_size
+    if abs(scale - by_frame) > SAME_FIELD * by_frame:
+        warnings.append(
+            f"the pixel sizes give a box scale of {scale:.4g}, the frames one of {by_frame:.4g}"
+        )
+    return scale
+
+
+def _scores(job: Job, tables: tuple[PickTable, ...], loaded: Loaded, picks: Picks | None) -> Scores:
+    """Return the scores for the store: coordinates and distances in px of the picked micrograph."""
+    assert picks is not None and picks.goodness is not None and picks.class_index is not None
+    assert picks.distance is not None and picks.reason is not None
+    scale = loaded.row.box_scale or 1.0
+    own = loaded.picks.rescaled(1.0 / scale)
+    return Scores(
+        rows=job.rows,
+        x=own.x.astype(np.float32),
+        y=own.y.astype(np.float32),
+        goodness=picks.goodness,
+        class_index=picks.class_index,
+        distance=(picks.distance / scale).astype(np.float32),
+        reason=picks.reason,
+    )
