@@ -1,0 +1,416 @@
+"""Training of the network, from the simulator to the file that ships; read it top to bottom.
+
+::
+
+    python -m micscreen.train shards   --out DIR --count N --seed 0
+    python -m micscreen.train fit      --shards DIR --real DIR --out DIR --minutes 60
+    python -m micscreen.train export   --checkpoint DIR/last.pt --onnx FILE
+    python -m micscreen.train evaluate --onnx FILE --data DIR
+
+A shard is decided by its number and seed alone. Training goes in chunks of 64 steps; a chunk is
+decided by the seed, its number and the shards present when it began, and a checkpoint is written
+between chunks only, so that an interrupted training continues as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from micscreen.errors import DeviceError, MissingDependencyError, UsageError
+from micscreen.evaluate import as_json, as_text, evaluate, open_network
+from micscreen.model.export import export_onnx
+from micscreen.model.unet import CLASSES, UNetConfig, build_unet
+from micscreen.preprocess import NORMALISATION
+from micscreen.samples import (
+    IGNORE,
+    MARGIN,
+    SCENES_PER_SHARD,
+    BatchPlan,
+    chunk_batches,
+    load_real,
+    write_shard,
+)
+from micscreen.simulate import Recipe
+
+STEPS_PER_CHUNK: Final = 64
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    seed
+        Decides weights, order and jitter.
+    steps
+        Batches until the end of the cosine; 0: decided by minutes alone.
+    minutes
+        Wall time until the end of the cosine, over all sessions; 0: decided by steps alone.
+    batch
+        Pictures per step.
+    crop
+        Side of the training crop, px, a multiple of 8.
+    rate
+        Highest learning rate of AdamW.
+    decay
+        Weight decay.
+    ema
+        Decay per step of the running average of the weights, which is what ships.
+    real_share
+        Share of real pictures in the batches.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    seed: int = 0
+    steps: int = 0
+    minutes: float = 0.0
+    batch: int = 8
+    crop: int = 208
+    rate: float = 3e-3
+    decay: float = 1e-2
+    ema: float = 0.997
+    real_share: float = 0.12
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.steps <= 0 and self.minutes <= 0:
+            raise UsageError("training needs an end", hint="give --steps or --minutes")
+        if self.crop % UNetConfig().multiple:
+            raise UsageError(f"the crop of {self.crop} px is no multiple of 8")
+
+
+# --- the loss -----------------------------------------------------------------------------------
+
+CLASS_WEIGHTS: Final = (1.0, 1.0, 2.0, 1.0, 1.5, 1.0)
+"""Weight of a pixel in the cross-entropy, by its true class: small objects count more."""
+
+
+def loss_of(logits: Any, classes: Any) -> Any:
+    """BCE of contamination + 0.5 Dice + 0.3 cross-entropy among the bad classes.
+
+    Parameters
+    ----------
+    logits
+        Tensor (n, 6, h, w).
+    classes
+        Tensor (n, h, w), int64; 255 is left out.
+    """
+    import torch
+    from torch.nn import functional
+
+    known = (classes != IGNORE).float()  # (n, h, w)
+    bad = ((classes > 0) & (classes != IGNORE)).float()
+    odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]  # (n, h, w)
+    table = torch.ones(256, device=logits.device)
+    table[: len(CLASS_WEIGHTS)] = torch.tensor(CLASS_WEIGHTS, device=logits.device)
+    weight = table[classes] * known
+    entropy = functional.binary_cross_entropy_with_logits(odds, bad, reduction="none")
+    cross = (entropy * weight).sum() / weight.sum().clamp(min=1.0)
+    chance = torch.sigmoid(odds) * known
+    overlap = 2.0 * (chance * bad).sum() + 1.0
+    dice = 1.0 - overlap / (chance.sum() + bad.sum() + 1.0)
+    among = functional.cross_entropy(
+        logits[:, 1:], (classes - 1).clamp(0, len(CLASSES) - 2), reduction="none"
+    )
+    kind = (among * bad).sum() / bad.sum().clamp(min=1.0)
+    return cross + 0.5 * dice + 0.3 * kind
+
+
+# --- fitting ------------------------------------------------------------------------------------
+
+
+def open_device(name: str) -> Any:
+    """Return the torch device for ``auto``, ``cpu`` or ``cuda``; never another than was asked."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            "training needs torch", hint="pip install 'micscreen[train]'"
+        ) from error
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "cuda was asked for, but torch sees no such device",
+            hint="use --device cpu, or install a torch built for CUDA",
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def fit(
+    settings: FitSettings,
+    shards: Path,
+    out: Path,
+    real: Path | None = None,
+    hold_out: Sequence[str] = (),
+    most_chunks: int | None = None,
+) -> Path:
+    """Train, or continue a training, and return the checkpoint.
+
+    Parameters
+    ----------
+    settings
+        How; a continued training must have the same.
+    shards
+        Folder of shards; may still be growing.
+    out
+        Folder for ``last.pt`` and ``log.jsonl``.
+    real, hold_out
+        Folder of labelled real pictures, and beginnings of the names to leave out.
+    most_chunks
+        Stop after so many chunks in this session, as an interruption would.
+    """
+    import torch
+
+    device = open_device(settings.device)
+    state = _Training(settings, device, out)
+    pictures = load_real(real, hold_out) if real else []
+    plan = BatchPlan(STEPS_PER_CHUNK, settings.batch, settings.crop, settings.real_share)
+    session = 0
+    while state.progress() < 1.0 and (most_chunks is None or session < most_chunks):
+        rng = np.random.default_rng([settings.seed, state.chunk, 50])
+        chosen = state.choose_shards(rng, sorted(path.name for path in shards.glob("shard-*.npz")))
+        began, total = time.monotonic(), 0.0
+        for images, classes in chunk_batches(
+            rng, [shards / name for name in chosen], pictures, plan
+        ):
+            if state.progress() >= 1.0:
+                break
+            batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+            total += state.step(batch, torch.from_numpy(classes).long().to(device))
+            state.elapsed += time.monotonic() - began
+            began = time.monotonic()
+        state.end_chunk(total / STEPS_PER_CHUNK)
+        session += 1
+    return state.path
+
+
+class _Training:
+    """Weights, optimiser and place in the schedule; all of it lives in one checkpoint."""
+
+    def __init__(self, settings: FitSettings, device: Any, out: Path) -> None:
+        import torch
+
+        self.settings, self.path = settings, out / "last.pt"
+        self.chunk, self.steps, self.elapsed = 0, 0, 0.0
+        self.seen: list[str] = []
+        torch.manual_seed(settings.seed)
+        self.config = UNetConfig()
+        self.net = build_unet(self.config).to(device, memory_format=torch.channels_last).train()
+        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=settings.rate, weight_decay=settings.decay
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._restore(torch.load(self.path, map_location=device, weights_only=True))
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        if saved["settings"] != asdict(self.settings):
+            raise UsageError(
+                "this training was begun with other settings",
+                where=self.path,
+                hint=f"it had {saved['settings']}",
+            )
+        self.net.load_state_dict(saved["net"])
+        self.average = saved["average"]
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.chunk, self.steps, self.elapsed = saved["chunk"], saved["steps"], saved["elapsed"]
+        self.seen = saved["seen"]
+
+    def progress(self) -> float:
+        """Place in the schedule, 0 to 1."""
+        by_steps = self.steps / self.settings.steps if self.settings.steps else 0.0
+        minutes = self.settings.minutes
+        return max(by_steps, self.elapsed / (60.0 * minutes) if minutes else 0.0)
+
+    def choose_shards(self, rng: np.random.Generator, present: Sequence[str]) -> list[str]:
+        """Choose two shards, those that were not seen yet first."""
+        if not present:
+            raise UsageError("there are no shards", hint="make some: micscreen.train shards")
+        fresh = [name for name in present if name not in self.seen][:2]
+        chosen = fresh or list(rng.choice(np.asarray(present), min(2, len(present)), False))
+        self.seen += fresh
+        return [str(name) for name in chosen]
+
+    def step(self, images: Any, classes: Any) -> float:
+        """One step of AdamW under warm-up and cosine, and of the running average."""
+        import torch
+
+        warm = min(1.0, (self.steps + 1) / 200)
+        rate = self.settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress())))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * warm
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = loss_of(self.net(images), classes)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimiser.step()
+        self.steps += 1
+        keep = min(self.settings.ema, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for name, value in self.net.state_dict().items():
+                if value.dtype.is_floating_point:
+                    self.average[name].lerp_(value, 1.0 - keep)
+                else:
+                    self.average[name].copy_(value)
+        return float(loss.detach())
+
+    def end_chunk(self, loss: float) -> None:
+        """Write checkpoint and log."""
+        import torch
+
+        self.chunk += 1
+        saved = {
+            "settings": asdict(self.settings),
+            "config": self.config.as_dict(),
+            "net": self.net.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "chunk": self.chunk,
+            "steps": self.steps,
+            "elapsed": self.elapsed,
+            "seen": self.seen,
+        }
+        aside = self.path.with_suffix(".part")
+        torch.save(saved, aside)
+        aside.replace(self.path)
+        row = {
+            "chunk": self.chunk,
+            "steps": self.steps,
+            "elapsed_s": round(self.elapsed, 1),
+            "loss": round(loss, 4),
+            "samples": self.steps * self.settings.batch,
+        }
+        with (self.path.parent / "log.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+# --- export -------------------------------------------------------------------------------------
+
+
+def export(checkpoint: Path, onnx: Path, version: str = "1", box_px: float = 16.0) -> float:
+    """Write the averaged weights as ONNX with what the package must know; check the parity.
+
+    Parameters
+    ----------
+    checkpoint
+        Of `fit`.
+    onnx
+        File to write.
+    version
+        Of the weights, for their name.
+    box_px
+        Box at which the network should look in use, px.
+
+    Returns
+    -------
+    The largest difference between torch and ONNX Runtime, in logits.
+    """
+    import torch
+
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = UNetConfig(**saved["config"])
+    net = build_unet(config)
+    net.load_state_dict(saved["average"])
+    about = {
+        "name": f"micscreen-{version}",
+        "version": version,
+        "classes": list(CLASSES),
+        "box_px": box_px,
+        "normalisation": NORMALISATION,
+        "margin": MARGIN,
+        "multiple": config.multiple,
+        "contrast": "dark",
+        "training": {
+            "steps": saved["steps"],
+            "samples": saved["steps"] * saved["settings"]["batch"],
+            "simulated_scenes": SCENES_PER_SHARD * len(saved["seen"]),
+            "real_share": saved["settings"]["real_share"],
+            "seed": saved["settings"]["seed"],
+        },
+    }
+    return export_onnx(net, onnx, about)
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run one of the four commands."""
+    given = _parser().parse_args(arguments)
+    cv2.setNumThreads(1)
+    if given.command == "shards":
+        for shard in range(given.first, given.first + given.count):
+            write_shard(given.out, shard, given.seed, Recipe())
+    elif given.command == "fit":
+        if given.threads:
+            import torch
+
+            torch.set_num_threads(given.threads)
+        settings = FitSettings(**{name: getattr(given, name) for name in _SETTINGS})
+        fit(settings, given.shards, given.out, given.real, given.hold_out)
+    elif given.command == "export":
+        worst = export(given.checkpoint, given.onnx, given.version, given.box_px)
+        print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
+    else:
+        network, about = open_network(given.onnx)
+        rows = evaluate(network, given.data, given.boxes or [about["box_px"]], given.only)
+        print(as_text(rows))
+        if given.json:
+            given.json.write_text(as_json(rows))
+
+
+_SETTINGS: Final = tuple(FitSettings.__annotations__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m micscreen.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    shards = commands.add_parser("shards", help="simulate scenes")
+    shards.add_argument("--out", type=Path, required=True)
+    shards.add_argument("--count", type=int, required=True)
+    shards.add_argument("--first", type=int, default=0, help="number of the first shard")
+    shards.add_argument("--seed", type=int, default=0)
+    fitting = commands.add_parser("fit", help="train, or continue")
+    fitting.add_argument("--shards", type=Path, required=True)
+    fitting.add_argument("--out", type=Path, required=True)
+    fitting.add_argument("--real", type=Path, help="folder with images/ and labels/")
+    fitting.add_argument("--hold-out", nargs="*", default=[], help="beginnings of names")
+    fitting.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    for name in _SETTINGS:
+        default = getattr(FitSettings, name)
+        fitting.add_argument("--" + name.replace("_", "-"), type=type(default), default=default)
+    exporting = commands.add_parser("export", help="write ONNX")
+    exporting.add_argument("--checkpoint", type=Path, required=True)
+    exporting.add_argument("--onnx", type=Path, required=True)
+    exporting.add_argument("--version", default="1")
+    exporting.add_argument("--box-px", type=float, default=16.0)
+    judging = commands.add_parser("evaluate", help="the table of the first bar")
+    judging.add_argument("--onnx", type=Path, required=True)
+    judging.add_argument("--data", type=Path, required=True)
+    judging.add_argument("--boxes", type=float, nargs="*", help="px; several are averaged")
+    judging.add_argument("--only", nargs="*", default=[], help="beginnings of names")
+    judging.add_argument("--json", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
