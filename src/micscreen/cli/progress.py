@@ -1,0 +1,202 @@
+"""Progress of a run for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from micscreen.cli.options import Verbosity
+from micscreen.run.settings import ScreenSettings
+
+if TYPE_CHECKING:
+    from micscreen.run.pipeline import Event, Outcome
+
+
+class Reporter(Protocol):
+    """Shows what happens during a run."""
+
+    def tell(self, event: Event) -> None:
+        """Show one event."""
+
+    def close(self) -> None:
+        """Leave the terminal in order."""
+
+
+class QuietReporter:
+    """Says nothing but warnings."""
+
+    def tell(self, event: Event) -> None:
+        """Print warnings on standard error."""
+        if event.kind == "warning":
+            _warn(event.text)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LineReporter:
+    """One line per micrograph, with its times."""
+
+    def tell(self, event: Event) -> None:
+        """Print one line."""
+        if event.kind == "warning":
+            _warn(event.text)
+        elif event.kind == "step":
+            click.echo(f"{event.text} ...", err=True)
+        elif event.row is not None:
+            row = event.row
+            times = ", ".join(f"{name} {seconds * 1e3:.0f}" for name, seconds in row.timings)
+            what = f"failed: {row.reason}" if row.status == "failed" else _found(event)
+            click.echo(f"{event.done}/{event.total} {row.name}: {what} [{times} ms]", err=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class JsonReporter:
+    """One JSON object per line on standard output."""
+
+    def tell(self, event: Event) -> None:
+        """Print one object."""
+        if event.kind == "micrograph":
+            click.echo(json.dumps(micrograph_record(event)))
+        else:
+            record: dict[str, Any] = {"event": event.kind, "text": event.text}
+            if event.kind == "start":
+                record = {"event": "start", "done": event.done, "total": event.total}
+            click.echo(json.dumps(record))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class BarReporter:
+    """A progress bar with rate and time left, on standard error."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("starting", total=None, rate="")
+        self._first = 0
+        self._progress.start()
+
+    def tell(self, event: Event) -> None:
+        """Move the bar, or print a warning above it."""
+        if event.kind == "warning":
+            self._progress.console.print(f"[yellow]Warning:[/] {_escaped(event.text)}")
+        elif event.kind == "step":
+            self._progress.update(self._task, description=event.text)
+        elif event.kind == "start":
+            self._first = event.done
+            self._progress.reset(self._task, total=event.total, completed=event.done)
+            self._progress.update(self._task, description="screening")
+        else:
+            if event.row is not None and event.row.status == "failed":
+                text = f"{event.row.name}: {event.row.reason}"
+                self._progress.console.print(f"[red]Failed:[/] {_escaped(text)}")
+            task = self._progress.tasks[0]
+            elapsed = task.elapsed or 0.0
+            rate = f"{(event.done - self._first) / elapsed:.1f}/s" if elapsed > 0.5 else ""
+            self._progress.update(self._task, completed=event.done, rate=rate)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+
+def open_reporter(verbosity: Verbosity) -> Reporter:
+    """Return the reporter that was asked for."""
+    if verbosity == "json":
+        return JsonReporter()
+    if verbosity == "verbose":
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+        logging.getLogger("micscreen").setLevel(logging.DEBUG)
+        return LineReporter()
+    return QuietReporter() if verbosity == "quiet" else BarReporter()
+
+
+def micrograph_record(event: Event) -> dict[str, Any]:
+    """Return what a program wants to know about one micrograph, as plain values."""
+    import numpy as np
+
+    from micscreen.picks import CLASS_NAMES
+
+    row, scores = event.row, event.scores
+    assert row is not None
+    goodness = [] if scores is None or not len(scores.goodness) else scores.goodness
+    quantiles = [round(float(q), 4) for q in np.quantile(goodness, [0.1, 0.5, 0.9])] if len(
+        goodness
+    ) else []
+    return {
+        "event": "micrograph",
+        "name": row.name,
+        "path": row.path,
+        "status": row.status,
+        "reason": row.reason,
+        "done": event.done,
+        "total": event.total,
+        "picks_in": row.picks_in,
+        "goodness_quantiles": quantiles,
+        "contamination": row.contamination,
+        "area": None if row.area is None else dict(zip(CLASS_NAMES, row.area, strict=True)),
+        "contrast": row.contrast,
+        "suspect": list(row.suspect),
+        "warnings": list(row.warnings),
+        "seconds": {name: round(seconds, 5) for name, seconds in row.timings},
+    }
+
+
+def screen_with_progress(settings: ScreenSettings, verbosity: Verbosity) -> int:
+    """Run the main job, show it, print what came of it, and return the exit code."""
+    from micscreen.cli.summary import outcome_record, print_outcome
+    from micscreen.run.pipeline import screen
+
+    reporter = open_reporter(verbosity)
+    try:
+        outcome: Outcome = screen(settings, progress=reporter.tell)
+    finally:
+        reporter.close()
+    if verbosity == "json":
+        click.echo(json.dumps(outcome_record(outcome)))
+    else:
+        print_outcome(outcome, brief=verbosity == "quiet")
+    return outcome.exit_code
+
+
+def _found(event: Event) -> str:
+    """Return what was found on one micrograph, in a few words."""
+    row = event.row
+    assert row is not None
+    suspect = f", suspect ({'; '.join(row.suspect)})" if row.suspect else ""
+    return f"{row.picks_in} picks, {(row.contamination or 0):.1%} contaminated{suspect}"
+
+
+def _warn(text: str) -> None:
+    click.secho("Warning: ", fg="yellow", nl=False, err=True)
+    click.echo(text, err=True)
+
+
+def _escaped(text: str) -> str:
+    """Return text in which rich finds no markup."""
+    return text.replace("[", "\\[")
