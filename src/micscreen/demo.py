@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from micscreen.io import write_picks
 from micscreen.io.files import whole_file
 from micscreen.picks import Picks
+from micscreen.run.settings import InputSettings, OutputSettings, ScreenSettings
 from micscreen.simulate import Scene, picks_on_bad, simulate_micrograph
 
 KINDS: Final = ("clean", "film", "ice", "crystalline", "aggregate", "dense", "film", "clean")
@@ -86,3 +87,73 @@ def make_demo(folder: Path, said: Callable[[str], None]) -> list[DemoMicrograph]
         for one in made:
             writer.writerows([one.name, one.kind, i, int(b)] for i, b in enumerate(one.pick_is_bad))
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class DemoScore:
+    """How the picks of one micrograph fared against the truth.
+
+    Attributes
+    ----------
+    name, kind
+        Of the micrograph.
+    true_picks, true_kept, bad_picks, bad_removed
+        Counts.
+    """
+
+    name: str
+    kind: str
+    true_picks: int
+    true_kept: int
+    bad_picks: int
+    bad_removed: int
+
+
+def demo_scores(job: Path, made: Sequence[DemoMicrograph], threshold: float) -> list[DemoScore]:
+    """Compare a job's stored scores with the truth.
+
+    Parameters
+    ----------
+    job
+        The job folder.
+    made
+        What `make_demo` returned.
+    threshold
+        Picks with goodness >= threshold count as kept.
+    """
+    from micscreen.run.store import Store
+    from micscreen.score import keep
+
+    truth = {one.name: one for one in made}
+    found = []
+    with Store(job) as store:
+        for row, scores in store.scored():
+            if scores is None:
+                continue
+            one = truth[row.name]
+            bad = one.pick_is_bad[scores.rows]
+            kept = keep(scores.goodness, threshold)
+            found.append(
+                DemoScore(
+                    name=one.name,
+                    kind=one.kind,
+                    true_picks=int((~bad).sum()),
+                    true_kept=int((~bad & kept).sum()),
+                    bad_picks=int(bad.sum()),
+                    bad_removed=int((bad & ~kept).sum()),
+                )
+            )
+    return found
+
+
+def demo_settings(folder: Path, threshold: float) -> ScreenSettings:
+    """Return the main job's settings for the demo below `folder`."""
+    return ScreenSettings(
+        inputs=InputSettings(
+            micrographs=(str(folder / "micrographs"),),
+            coordinates=(str(folder / "picks"),),
+            box_size=BOX_SIZE,
+        ),
+        output=folder / "job",
+        outputs=OutputSettings(threshold=threshold, thumbnails=len(KINDS), save_masks=True),
+    )

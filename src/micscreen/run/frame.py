@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.picks import Picks
-from micscreen.preprocess import resample
+from micscreen.resample import resample
 
 BOX_IN_SAMPLE: Final = 16.0
 """Side of the box, px, in the pictures on which the density evidence is taken."""
@@ -81,7 +81,8 @@ def frame_sample(image: NDArray[Any], picks: Picks, box_size: float) -> FrameSam
     import cv2
 
     scale = min(1.0, BOX_IN_SAMPLE / box_size)
-    small = resample(image, scale)  # (h', w')
+    shape = round(image.shape[0] * scale), round(image.shape[1] * scale)
+    small = resample(image, shape).image  # (h', w')
     particle = box_size * scale / 6.0
     band = cv2.GaussianBlur(small, (0, 0), particle) - cv2.GaussianBlur(small, (0, 0), 2 * particle)
     low, high = np.percentile(band, [15.865, 84.135])
@@ -181,7 +182,7 @@ def geometry_warnings(frames: Sequence[tuple[tuple[int, int], Picks]]) -> list[s
         Shape (h, w) of a micrograph in px, and its picks.
     """
     fractions = [
-        np.stack([(p.x + 0.5) / w, (p.y + 0.5) / h, (p.y + 0.5) / w, (p.x + 0.5) / h])
+        np.stack([p.x / w, p.y / h, p.y / w, p.x / h])
         for (h, w), p in frames
         if len(p)
     ]
@@ -191,7 +192,9 @@ def geometry_warnings(frames: Sequence[tuple[tuple[int, int], Picks]]) -> list[s
     outside = (x < 0) | (y < 0) | (x > 1) | (y > 1)
     share = float(outside.mean())
     if share > 0.001:
-        text = f"{outside.sum()} of {len(x)} picks checked ({share:.1%}) lie outside their micrograph"
+        text = (
+            f"{outside.sum()} of {len(x)} picks checked ({share:.1%}) lie outside their frame"
+        )
         reach = float(np.quantile(np.maximum(x, y), 0.995))
         if share > 0.01 and ((swapped_x <= 1) & (swapped_y <= 1)).mean() > 1 - share / 10:
             text += "; with x and y swapped they fit"
