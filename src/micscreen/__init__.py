@@ -27,7 +27,7 @@ from micscreen.errors import (
 )
 
 if TYPE_CHECKING:
-    from micscreen.clean import Cleaned, CleanSettings, clean
+    from micscreen.cleaning import Cleaned, CleanSettings, clean
     from micscreen.io import read_micrograph, read_picks, write_mask, write_picks
     from micscreen.micrograph import Micrograph
     from micscreen.model.backend import open_backend as open_predictor
@@ -46,8 +46,8 @@ __version__ = "0.1.0"
 
 _HOMES: Final = {
     "CLASS_NAMES": "micscreen.picks",
-    "CleanSettings": "micscreen.clean",
-    "Cleaned": "micscreen.clean",
+    "CleanSettings": "micscreen.cleaning",
+    "Cleaned": "micscreen.cleaning",
     "ComputeSettings": "micscreen.run.settings",
     "InputSettings": "micscreen.run.settings",
     "Micrograph": "micscreen.micrograph",
@@ -56,7 +56,7 @@ _HOMES: Final = {
     "Picks": "micscreen.picks",
     "ScoreSettings": "micscreen.run.settings",
     "ScreenSettings": "micscreen.run.settings",
-    "clean": "micscreen.clean",
+    "clean": "micscreen.cleaning",
     "keep": "micscreen.score",
     "open_predictor": "micscreen.model.backend",
     "read_micrograph": "micscreen.io",

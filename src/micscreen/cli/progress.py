@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -125,6 +127,20 @@ class BarReporter:
         self._progress.stop()
 
 
+@contextmanager
+def open_bar(verbosity: Verbosity) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of (done, total) that moves a plain progress bar, if one is wanted."""
+    if verbosity in ("quiet", "json"):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("predicting masks", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def open_reporter(verbosity: Verbosity) -> Reporter:
     """Return the reporter that was asked for."""
     if verbosity == "json":
@@ -145,9 +161,11 @@ def micrograph_record(event: Event) -> dict[str, Any]:
     row, scores = event.row, event.scores
     assert row is not None
     goodness = [] if scores is None or not len(scores.goodness) else scores.goodness
-    quantiles = [round(float(q), 4) for q in np.quantile(goodness, [0.1, 0.5, 0.9])] if len(
-        goodness
-    ) else []
+    quantiles = (
+        [round(float(q), 4) for q in np.quantile(goodness, [0.1, 0.5, 0.9])]
+        if len(goodness)
+        else []
+    )
     return {
         "event": "micrograph",
         "name": row.name,

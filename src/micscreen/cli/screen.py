@@ -33,9 +33,7 @@ from micscreen.run.settings import (
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="JOB",
     help="Job folder; an interrupted job in it is continued.",
 )  # fmt: skip
-@click.option(
-    "--threshold", "-t", type=float, default=0.8, show_default=True, help=THRESHOLD_HELP
-)
+@click.option("--threshold", "-t", type=float, default=0.8, show_default=True, help=THRESHOLD_HELP)
 @click.option("--box-size", "-b", type=float, metavar="PX", help="Box, px of picked micrographs.")
 @click.option(
     "--particle-diameter", "-d", type=float, metavar="Å", help="The box is 1.5 times as large."

@@ -80,7 +80,7 @@ def print_listed(what: str, entries: Sequence[tuple[str, str]]) -> None:
     for name, reason in entries[:LISTED]:
         click.echo(f"  {name}: {reason}")
     if len(entries) > LISTED:
-        click.echo(f"  and {len(entries) - LISTED} more: micscreen show JOB --{what}")
+        click.echo(f"  and {len(entries) - LISTED} more")
 
 
 def _print_histogram(outcome: Outcome) -> None:
