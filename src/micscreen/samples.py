@@ -112,37 +112,66 @@ def draw_crop(rng: np.random.Generator, sample: Sample, crop: int) -> Sample:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What a chunk of training is made of: steps, pictures per step, crop in px, share of real."""
+    """What a chunk of training is made of.
+
+    Attributes
+    ----------
+    steps, batch
+        Steps, and pictures per step in this process.
+    crop
+        Side of the crops, px.
+    real_share
+        Share of real pictures.
+    part, parts
+        This process takes every `parts`-th scene, from number `part` on.
+    """
 
     steps: int
     batch: int
     crop: int
     real_share: float
+    part: int = 0
+    parts: int = 1
 
 
 def chunk_batches(
-    rng: np.random.Generator,
+    shuffle: np.random.Generator,
+    jitter: np.random.Generator,
     shards: Sequence[Path],
     real: Sequence[RealPicture],
     plan: BatchPlan,
 ) -> Iterator[tuple[Image, Labels]]:
-    """Yield the batches of one chunk: (n, 3, c, c) and (n, c, c)."""
+    """Yield one process's batches of one chunk: (n, 3, c, c) and (n, c, c).
+
+    Parameters
+    ----------
+    shuffle
+        Orders the scenes; the same in all processes of a team.
+    jitter
+        Draws real pictures, crops, turns and gains; another in every process.
+    shards
+        Files of `write_shard`.
+    real
+        Of `load_real`.
+    plan
+        Sizes, and which part of the scenes is this process's.
+    """
     loaded = [np.load(path) for path in shards]
     images = np.concatenate([shard["images"] for shard in loaded])
     classes = np.concatenate([shard["classes"] for shard in loaded])
-    order = rng.permutation(len(images))
+    order = shuffle.permutation(len(images))[plan.part :: plan.parts]
     sources = sorted({name[:6] for name, *_ in real})
     taken = 0
     for _ in range(plan.steps):
         crops = []
         for _ in range(plan.batch):
-            if real and rng.random() < plan.real_share:
-                sample = _draw_real(rng, real, sources)
+            if real and jitter.random() < plan.real_share:
+                sample = _draw_real(jitter, real, sources)
             else:
                 i = order[taken % len(order)]
                 taken += 1
                 sample = (images[i].astype(np.float32), classes[i])
-            crops.append(draw_crop(rng, sample, plan.crop))
+            crops.append(draw_crop(jitter, sample, plan.crop))
         yield np.stack([image for image, _ in crops]), np.stack([truth for _, truth in crops])
 
 

@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +30,11 @@ import numpy as np
 from micscreen.errors import DeviceError, MissingDependencyError, UsageError
 from micscreen.evaluate import as_json, as_text, evaluate, open_network
 from micscreen.model.export import export_onnx
+from micscreen.model.loss import loss_of
+from micscreen.model.team import Team, together
 from micscreen.model.unet import CLASSES, UNetConfig, build_unet
 from micscreen.preprocess import NORMALISATION
 from micscreen.samples import (
-    IGNORE,
     MARGIN,
     SCENES_PER_SHARD,
     BatchPlan,
@@ -91,43 +93,6 @@ class FitSettings:
             raise UsageError(f"the crop of {self.crop} px is no multiple of 8")
 
 
-# --- the loss -----------------------------------------------------------------------------------
-
-CLASS_WEIGHTS: Final = (1.0, 1.0, 2.0, 1.0, 1.5, 1.0)
-"""Weight of a pixel in the cross-entropy, by its true class: small objects count more."""
-
-
-def loss_of(logits: Any, classes: Any) -> Any:
-    """BCE of contamination + 0.5 Dice + 0.3 cross-entropy among the bad classes.
-
-    Parameters
-    ----------
-    logits
-        Tensor (n, 6, h, w).
-    classes
-        Tensor (n, h, w), int64; 255 is left out.
-    """
-    import torch
-    from torch.nn import functional
-
-    known = (classes != IGNORE).float()  # (n, h, w)
-    bad = ((classes > 0) & (classes != IGNORE)).float()
-    odds = torch.logsumexp(logits[:, 1:], dim=1) - logits[:, 0]  # (n, h, w)
-    table = torch.ones(256, device=logits.device)
-    table[: len(CLASS_WEIGHTS)] = torch.tensor(CLASS_WEIGHTS, device=logits.device)
-    weight = table[classes] * known
-    entropy = functional.binary_cross_entropy_with_logits(odds, bad, reduction="none")
-    cross = (entropy * weight).sum() / weight.sum().clamp(min=1.0)
-    chance = torch.sigmoid(odds) * known
-    overlap = 2.0 * (chance * bad).sum() + 1.0
-    dice = 1.0 - overlap / (chance.sum() + bad.sum() + 1.0)
-    among = functional.cross_entropy(
-        logits[:, 1:], (classes - 1).clamp(0, len(CLASSES) - 2), reduction="none"
-    )
-    kind = (among * bad).sum() / bad.sum().clamp(min=1.0)
-    return cross + 0.5 * dice + 0.3 * kind
-
-
 # --- fitting ------------------------------------------------------------------------------------
 
 
@@ -156,6 +121,7 @@ def fit(
     real: Path | None = None,
     hold_out: Sequence[str] = (),
     most_chunks: int | None = None,
+    team: Team | None = None,
 ) -> Path:
     """Train, or continue a training, and return the checkpoint.
 
@@ -171,27 +137,32 @@ def fit(
         Folder of labelled real pictures, and beginnings of the names to leave out.
     most_chunks
         Stop after so many chunks in this session, as an interruption would.
+    team
+        This process's place among several that train together.
     """
     import torch
 
     device = open_device(settings.device)
-    state = _Training(settings, device, out)
+    team = team or Team()
+    state = _Training(settings, device, out, team)
     pictures = load_real(real, hold_out) if real else []
-    plan = BatchPlan(STEPS_PER_CHUNK, settings.batch, settings.crop, settings.real_share)
+    share = settings.batch // team.size
+    plan = BatchPlan(
+        STEPS_PER_CHUNK, share, settings.crop, settings.real_share, team.rank, team.size
+    )
     session = 0
     while state.progress() < 1.0 and (most_chunks is None or session < most_chunks):
         rng = np.random.default_rng([settings.seed, state.chunk, 50])
         chosen = state.choose_shards(rng, sorted(path.name for path in shards.glob("shard-*.npz")))
-        began, total = time.monotonic(), 0.0
-        for images, classes in chunk_batches(
-            rng, [shards / name for name in chosen], pictures, plan
-        ):
+        jitter = np.random.default_rng([settings.seed, state.chunk, 51, team.rank])
+        paths = [shards / name for name in chosen]
+        total, spent, began = 0.0, 0.0, time.monotonic()
+        for images, classes in chunk_batches(rng, jitter, paths, pictures, plan):
             if state.progress() >= 1.0:
                 break
             batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-            total += state.step(batch, torch.from_numpy(classes).long().to(device))
-            state.elapsed += time.monotonic() - began
-            began = time.monotonic()
+            total += state.step(batch, torch.from_numpy(classes).long().to(device), spent)
+            spent, began = time.monotonic() - began, time.monotonic()
         state.end_chunk(total / STEPS_PER_CHUNK)
         session += 1
     return state.path
@@ -200,10 +171,10 @@ def fit(
 class _Training:
     """Weights, optimiser and place in the schedule; all of it lives in one checkpoint."""
 
-    def __init__(self, settings: FitSettings, device: Any, out: Path) -> None:
+    def __init__(self, settings: FitSettings, device: Any, out: Path, team: Team) -> None:
         import torch
 
-        self.settings, self.path = settings, out / "last.pt"
+        self.settings, self.path, self.team = settings, out / "last.pt", team
         self.chunk, self.steps, self.elapsed = 0, 0, 0.0
         self.seen: list[str] = []
         torch.manual_seed(settings.seed)
@@ -245,8 +216,8 @@ class _Training:
         self.seen += fresh
         return [str(name) for name in chosen]
 
-    def step(self, images: Any, classes: Any) -> float:
-        """One step of AdamW under warm-up and cosine, and of the running average."""
+    def step(self, images: Any, classes: Any, spent: float) -> float:
+        """One step of AdamW and of the running average; `spent` s of wall time are booked."""
         import torch
 
         warm = min(1.0, (self.steps + 1) / 200)
@@ -256,6 +227,8 @@ class _Training:
         self.optimiser.zero_grad(set_to_none=True)
         loss = loss_of(self.net(images), classes)
         loss.backward()
+        gradients = [weight.grad for weight in self.net.parameters()]
+        self.elapsed = self.team.mean(gradients, self.elapsed + spent)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self.optimiser.step()
         self.steps += 1
@@ -272,7 +245,12 @@ class _Training:
         """Write checkpoint and log."""
         import torch
 
+        for state in (self.net.state_dict(), self.average):
+            self.team.mean([value for value in state.values() if value.dtype.is_floating_point])
+
         self.chunk += 1
+        if self.team.rank:
+            return
         saved = {
             "settings": asdict(self.settings),
             "config": self.config.as_dict(),
@@ -362,7 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             torch.set_num_threads(given.threads)
         settings = FitSettings(**{name: getattr(given, name) for name in _SETTINGS})
-        fit(settings, given.shards, given.out, given.real, given.hold_out)
+        work = partial(fit, settings, given.shards, given.out, given.real, given.hold_out, None)
+        together(work, given.processes, given.out / "meeting")
     elif given.command == "export":
         worst = export(given.checkpoint, given.onnx, given.version, given.box_px)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
@@ -395,6 +374,7 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("--real", type=Path, help="folder with images/ and labels/")
     fitting.add_argument("--hold-out", nargs="*", default=[], help="beginnings of names")
     fitting.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    fitting.add_argument("--processes", type=int, default=1, help="that share every batch")
     for name in _SETTINGS:
         default = getattr(FitSettings, name)
         fitting.add_argument("--" + name.replace("_", "-"), type=type(default), default=default)
