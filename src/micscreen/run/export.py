@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.errors import JobError, UsageError
-from micscreen.io import FORMATS, read_coordinates, write_subset
+from micscreen.io import FORMATS, write_picks, write_subset
 from micscreen.io.table import PickTable, Selection
 from micscreen.picks import CLASS_NAMES, REASONS, Picks
 from micscreen.run.lock import JobLock
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.settings import check_threshold, threshold_name
-from micscreen.run.sources import check_sources
+from micscreen.run.sources import check_sources, read_again
 from micscreen.run.store import Store
 
 ASIDE: Final = ".tmp-set-"
@@ -142,8 +142,7 @@ def rethreshold(
             prefix=prefix,
         )
         check_sources(sources)
-        tables = [read_coordinates(Path(s.path), format=s.format) for s in sources]
-        return export(store, tables, settings)
+        return export(store, read_again(sources), settings)
 
 
 def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) -> ExportReport:
@@ -178,9 +177,9 @@ def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) 
         judged = rows is not unscreened
         with _whole_folder(folder) as aside:
             if settings.output_format is not None and judged:
-                _write_converted(aside, store, tables, rows, settings)
+                _write_converted((aside, folder), store, tables, rows, settings)
             else:
-                _write_own(aside, tables, verdicts, rows, settings, judged=judged)
+                _write_own((aside, folder), tables, verdicts, rows, settings, judged=judged)
         folders.append(folder)
     return ExportReport(
         threshold=settings.threshold,
@@ -236,7 +235,7 @@ def _condemned(scores: Scores, rows: NDArray[np.bool_]) -> Counter[str]:
 
 
 def _write_own(
-    folder: Path,
+    places: tuple[Path, Path],
     tables: Sequence[PickTable],
     verdicts: Sequence[_Verdicts],
     rows: Sequence[NDArray[np.bool_]],
@@ -244,7 +243,11 @@ def _write_own(
     *,
     judged: bool,
 ) -> None:
-    """Write the given rows of each table in the table's own format, names and layout."""
+    """Write the given rows of each table in the table's own format, names and layout.
+
+    `places` are the folder to write into, and the one as which it will be known.
+    """
+    aside, final = places
 
     def write(table: PickTable, verdict: _Verdicts, keep: NDArray[np.bool_], place: Path) -> None:
         lost = ~verdict.screened
@@ -257,7 +260,7 @@ def _write_own(
         if judged and moved and set(verdict.scales) - {1.0}:
             scale = float(np.median(verdict.scales))
             selection = replace(selection, x=verdict.x, y=verdict.y, scale=scale)
-        write_subset(table, selection, folder / place)
+        write_subset(table, selection, aside / place, final=final / place)
 
     # Most of the time goes into waiting for the disk, once per file.
     with ThreadPoolExecutor(1 if _share_files(tables) else WRITERS) as pool:
@@ -284,24 +287,26 @@ def _layout(tables: Sequence[PickTable]) -> list[Path]:
 
 
 def _write_converted(
-    folder: Path,
+    places: tuple[Path, Path],
     store: Store,
     tables: Sequence[PickTable],
     rows: Sequence[NDArray[np.bool_]],
     settings: ExportSettings,
 ) -> None:
-    """Write the given rows as another format: one file in all, or one per micrograph."""
-    assert settings.output_format is not None
-    target = FORMATS[settings.output_format]
-    assert target.write_new is not None
-    every = _converted(store, tables, rows, settings)
-    extension = target.extensions[0]
-    if target.many:
-        named = [(row.picked_path, picks) for row, picks in every]
-        target.write_new(folder / f"picks{extension}", named)
-        return
-    for row, picks in every:
-        target.write_new(folder / f"{row.name}{extension}", [(row.picked_path, picks)])
+    """Write the given rows as another format: one file in all, or one per micrograph.
+
+    `places` are the folder to write into, and the one as which it will be known.
+    """
+    aside, final = places
+    name = settings.output_format
+    assert name is not None
+    many = FORMATS[name].many
+    pairs = [
+        (row.picked_path if many else row.name, picks)
+        for row, picks in _converted(store, tables, rows, settings)
+    ]
+    target = aside / f"picks{FORMATS[name].extensions[0]}" if many else aside
+    write_picks(target, pairs, format=name, final=final)
 
 
 def _converted(

@@ -203,7 +203,7 @@ def _make_jobs(
     whose = {i: entries[c] for i, c in found.pairs}
     problems = _whose_problem(micrographs, found.micrographs_alone, broken, warnings)
     stems = unique_names(micrographs)
-    jobs = []
+    jobs: list[Job] = []
     for i, picked in enumerate(micrographs):
         if i not in screened:
             continue
@@ -225,7 +225,7 @@ def _whose_problem(
     warnings.append(
         f"{len(broken)} coordinate files cannot be read: {listing(path.name for path, _ in broken)}"
     )
-    found = match([str(micrographs[i]) for i in alone], [path.name for path, _ in broken])
+    found = match([str(micrographs[i]) for i in alone], [str(path) for path, _ in broken])
     return {alone[i]: str(broken[c][1]) for i, c in found.pairs}
 
 

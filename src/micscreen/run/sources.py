@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from micscreen.errors import PicksError
+from micscreen.io import read_coordinate_folder
 from micscreen.io.table import PickTable
 from micscreen.run.rows import Source, SourceFile
 
@@ -52,3 +53,33 @@ def check_sources(sources: Sequence[Source]) -> None:
             "coordinate files are not as they were when they were scored: " + "; ".join(problems),
             hint="Put them back, or screen again into another --output.",
         )
+
+
+def read_again(sources: Sequence[Source]) -> list[PickTable]:
+    """Return the tables of coordinate files that `check_sources` found unchanged.
+
+    Raises
+    ------
+    PicksError
+        When a list names files now that were missing when it was scored.
+    """
+    tables = []
+    for source in sources:
+        # Files that a list names and that are missing were said when the job was run.
+        found = read_coordinate_folder([Path(source.path)], format=source.format)
+        if not found.tables:
+            raise found.problems[0][1]
+        table = found.tables[0]
+        if file_names(table) != tuple(file.path for file in source.files):
+            raise PicksError(
+                "names other files than when it was scored",
+                where=source.path,
+                hint="Screen again into another --output.",
+            )
+        tables.append(table)
+    return tables
+
+
+def file_names(table: PickTable) -> tuple[str, ...]:
+    """Return the full names of all files of a table."""
+    return tuple(str(path.absolute()) for path in table.members or (table.source,))
