@@ -16,7 +16,7 @@ from micscreen.contrast import decide_contrast
 from micscreen.errors import MicrographError, UsageError
 from micscreen.frames import Crop, dead_areas, find_frame, mend
 from micscreen.picks import Picks
-from micscreen.resample import resample_to
+from micscreen.resample import resample
 
 NORMALISATION: Final = "asinh-robust-3ch-v1"
 """Name of the recipe in `normalise`; stored with the weights, so that the two never part."""
@@ -104,7 +104,7 @@ def prepare(
         When the image is constant, has no finite pixel, or does not go with the box size.
     """
     shape, notes = _model_shape(image.shape, box_size, model_box)
-    resampled = resample_to(image, shape)
+    resampled = resample(image, shape)
     crop = find_frame(resampled.image)
     top, bottom, left, right = crop
     _check_size((bottom - top, right - left), image.shape, box_size)
@@ -138,25 +138,6 @@ def prepare(
         contrast=found,
         notes=notes,
     )
-
-
-def resample(image: NDArray[Any], scale: float) -> NDArray[np.float32]:
-    """Resample a micrograph by area (cubic when enlarging), hot pixels and holes repaired.
-
-    Parameters
-    ----------
-    image
-        Shape (h, w), any real dtype and byte order, possibly a read-only memory map.
-    scale
-        px of the result / px of the image; each side is rounded to whole px.
-
-    Raises
-    ------
-    MicrographError
-        When no pixel is finite, or all have the same value.
-    """
-    shape = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
-    return resample_to(image, shape).image
 
 
 def _model_shape(

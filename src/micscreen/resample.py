@@ -51,7 +51,7 @@ class Resampled:
     repaired: int
 
 
-def resample_to(image: NDArray[Any], shape: tuple[int, int]) -> Resampled:
+def resample(image: NDArray[Any], shape: tuple[int, int]) -> Resampled:
     """Resample a micrograph by area (cubic when enlarging) and repair what is not image.
 
     Parameters
