@@ -72,6 +72,12 @@ class Picks:
     def __len__(self) -> int:
         return len(self.x)
 
+    def subset(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Picks:
+        """Return the picks in `rows`, a mask of shape (n,) or row numbers, with all they carry."""
+        columns = ("x", "y", "figure_of_merit", "goodness", "class_index", "distance", "reason")
+        values = {name: getattr(self, name) for name in columns}
+        return replace(self, **{n: v[rows] for n, v in values.items() if v is not None})
+
     def rescaled(self, scale: float) -> Picks:
         """Return the same picks in the pixels of an image that is `scale` times as large.
 
