@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -46,16 +47,18 @@ def export_onnx(net: Any, onnx: Path, about: Mapping[str, Any]) -> float:
     net.eval()
     aside = onnx.with_suffix(".part")
     onnx.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        net,
-        (torch.zeros(1, 3, 64, 64),),
-        str(aside),
-        dynamo=False,
-        input_names=["channels"],
-        output_names=["logits"],
-        dynamic_axes={name: {0: "n", 2: "h", 3: "w"} for name in ("channels", "logits")},
-        opset_version=17,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about its own age: only this exporter frees h and w well
+        torch.onnx.export(
+            net,
+            (torch.zeros(1, 3, 64, 64),),
+            str(aside),
+            dynamo=False,
+            input_names=["channels"],
+            output_names=["logits"],
+            dynamic_axes={name: {0: "n", 2: "h", 3: "w"} for name in ("channels", "logits")},
+            opset_version=17,
+        )
     model = onnx_format.load(str(aside))
     entry = model.metadata_props.add()
     entry.key, entry.value = "micscreen", json.dumps(about)

@@ -1,0 +1,273 @@
+"""Training for real, on a handful of tiny scenes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from micscreen import evaluate, train
+from micscreen.errors import DeviceError, ModelError, UsageError
+from micscreen.model import unet
+from micscreen.samples import draw_crop, load_real, resampled, write_shard
+from micscreen.simulate import Recipe
+
+torch = pytest.importorskip("torch")
+
+SETTINGS = train.FitSettings(steps=100, batch=2, crop=64, real_share=0.3, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of two steps and a network of a few thousand weights."""
+    tiny = unet.UNetConfig(widths=(4, 6, 8), dilations=(1, 2))
+    monkeypatch.setattr(train, "STEPS_PER_CHUNK", 2)
+    monkeypatch.setattr(train, "UNetConfig", lambda **k: unet.UNetConfig(**k) if k else tiny)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of four scenes."""
+    folder = tmp_path_factory.mktemp("shards")
+    for shard in range(3):
+        write_shard(folder, shard, 0, Recipe(shape=(96, 96)), scenes=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like that of the real pictures: one with a bad half, one clean with particles."""
+    folder = tmp_path_factory.mktemp("real") / "train"
+    for part in ("images", "labels", "particles"):
+        (folder / part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    entries = []
+    for name, bad in (("aaa111_x", True), ("bbb222_y", False)):
+        image = rng.normal(128, 20, (160, 176)).clip(0, 255)
+        labels = np.zeros(image.shape, np.uint8)
+        if bad:
+            labels[:, :80] = 1
+            image[:, :80] -= 60
+        discs = np.zeros(image.shape, np.uint8)
+        for x in (100, 112, 150):
+            cv2.circle(discs, (x, 60), 6, 255, -1)
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), image.clip(0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / "labels" / f"{name}.png"), labels)
+        cv2.imwrite(str(folder / "particles" / f"{name}.png"), discs)
+        entries.append(
+            {"name": name, "source": f"{name} set", "box_size_px": 18, "particle_diameter_px": 12}
+        )
+    (folder.parent / "index.json").write_text(json.dumps(entries))
+    return folder
+
+
+def weights(path: Path) -> dict[str, Any]:
+    saved = torch.load(path, weights_only=True)
+    return {
+        **{f"net.{k}": v for k, v in saved["net"].items()},
+        **{f"average.{k}": v for k, v in saved["average"].items()},
+    }
+
+
+def test_a_shard_is_decided_by_its_number_and_seed(tmp_path: Path) -> None:
+    """Writing a shard twice gives equal arrays; another number gives other scenes."""
+    recipe = Recipe(shape=(64, 64))
+    paths = [write_shard(tmp_path / part, 3, 1, recipe, scenes=2) for part in ("a", "b")]
+    paths.append(write_shard(tmp_path / "a", 4, 1, recipe, scenes=2))
+    first, again, other = (np.load(path)["images"] for path in paths)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_interrupted_training_ends_with_the_same_weights(
+    shards: Path, real: Path, tmp_path: Path
+) -> None:
+    """Three chunks at a stretch and one chunk, then two more, give identical weights."""
+    straight = train.fit(SETTINGS, shards, tmp_path / "straight", real, most_chunks=3)
+    train.fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=1)
+    resumed = train.fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=2)
+    one, two = weights(straight), weights(resumed)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+
+
+def test_training_learns(shards: Path, tmp_path: Path) -> None:
+    """On a few scenes the loss falls by a tenth within 160 steps."""
+    settings = train.FitSettings(
+        steps=160, batch=4, crop=64, rate=0.02, real_share=0.0, device="cpu"
+    )
+    path = train.fit(settings, shards, tmp_path)
+    losses = [json.loads(line)["loss"] for line in (path.parent / "log.jsonl").open()]
+    assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_other_settings_do_not_continue_a_training(shards: Path, tmp_path: Path) -> None:
+    """A checkpoint of other settings is refused, not overwritten."""
+    train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    with pytest.raises(UsageError, match="other settings"):
+        train.fit(train.FitSettings(steps=7, device="cpu"), shards, tmp_path)
+
+
+def test_training_without_shards_says_so(tmp_path: Path) -> None:
+    """An empty folder of shards raises a UsageError that tells how to make some."""
+    with pytest.raises(UsageError, match="shards"):
+        train.fit(SETTINGS, tmp_path, tmp_path / "out")
+
+
+def test_settings_without_an_end_are_refused() -> None:
+    """Training needs steps or minutes, and a crop that the network can take."""
+    with pytest.raises(UsageError, match="end"):
+        train.FitSettings()
+    with pytest.raises(UsageError, match="multiple"):
+        train.FitSettings(steps=1, crop=100)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_device_is_an_error_not_a_fallback() -> None:
+    """Asked for cuda where there is none, training fails; auto takes the CPU."""
+    with pytest.raises(DeviceError, match="cuda"):
+        train.open_device("cuda")
+    assert train.open_device("auto").type == "cpu"
+
+
+def test_the_loss_leaves_out_what_is_unsure() -> None:
+    """Logits under label 255 change the loss nowhere, others do."""
+    from micscreen.model.loss import loss_of
+
+    torch.manual_seed(0)
+    logits, classes = torch.randn(1, 6, 8, 8), torch.zeros(1, 8, 8, dtype=torch.int64)
+    classes[:, :, 2:4] = 2
+    classes[:, :, 5:] = 255
+    before = float(loss_of(logits, classes))
+    changed = logits.clone()
+    changed[:, :, :, 5:] += 3.0 * torch.randn(1, 6, 8, 3)
+    assert float(loss_of(changed, classes)) == pytest.approx(before, abs=1e-6)
+    changed[:, 0, :, 2:4] -= 5.0
+    assert float(loss_of(changed, classes)) < before
+
+
+def test_crops_have_one_shape_and_only_known_labels_move() -> None:
+    """Any picture, also one smaller than the crop, gives a full crop; the margin is 255."""
+    rng = np.random.default_rng(0)
+    classes = np.ones((70, 90), np.uint8)
+    image = rng.standard_normal(classes.shape).astype(np.float32)
+    for _ in range(8):
+        part, truth = draw_crop(rng, (image, classes), 96)
+        assert part.shape == (3, 96, 96)
+        assert part.dtype == np.float32
+        assert set(np.unique(truth)) == {1, 255}
+
+
+def test_real_pictures_can_be_left_out_by_name(real: Path) -> None:
+    """Pictures whose names begin as told are not in the training set."""
+    assert [entry[0] for entry in load_real(real)] == ["aaa111_x", "bbb222_y"]
+    assert [entry[0] for entry in load_real(real, ["aaa"])] == ["bbb222_y"]
+
+
+def test_a_label_that_does_not_fit_is_an_error(real: Path, tmp_path: Path) -> None:
+    """An image whose label has another size stops the reading, with the file's name."""
+    folder = tmp_path / "train"
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    cv2.imwrite(str(folder / "images" / "aaa111_x.png"), np.zeros((8, 8), np.uint8))
+    cv2.imwrite(str(folder / "labels" / "aaa111_x.png"), np.zeros((8, 9), np.uint8))
+    (tmp_path / "index.json").write_text((real.parent / "index.json").read_text())
+    with pytest.raises(ModelError, match="aaa111_x"):
+        load_real(folder)
+
+
+def test_resampling_keeps_labels_whole() -> None:
+    """Images are averaged over areas; labels stay labels."""
+    image = np.arange(64, dtype=np.float32).reshape(8, 8)
+    labels = np.where(image < 32, 0, 255).astype(np.uint8)
+    small, truth = resampled(np.tile(image, (4, 4)), np.tile(labels, (4, 4)), 0.5)
+    assert truth is not None
+    assert small.shape == truth.shape == (16, 16)
+    assert small[0, 0] == pytest.approx(np.mean([0, 1, 8, 9]))
+    assert set(np.unique(truth)) == {0, 255}
+
+
+def test_touching_discs_are_told_apart() -> None:
+    """Centres of touching and of lone discs are found to within a pixel and a half."""
+    discs = np.zeros((60, 120), np.uint8)
+    centres = [(20, 30), (33, 30), (90, 22)]
+    for centre in centres:
+        cv2.circle(discs, centre, 7, 255, -1)
+    found = evaluate.particle_centres(discs, 14.0)
+    assert len(found) == 3
+    for centre in centres:
+        assert np.hypot(*(found - centre).T).min() <= 1.5
+
+
+def test_evaluation_of_a_network_that_knows_the_truth(real: Path) -> None:
+    """A network that calls dark pixels bad finds the bad half and loses no true particle."""
+
+    def dark_is_bad(channels: np.ndarray) -> np.ndarray:
+        smooth = cv2.GaussianBlur(channels[0, 0], (0, 0), 4.0)
+        logits = np.zeros((1, 6, *smooth.shape), np.float32)
+        logits[0, 1] = np.where(smooth < -0.75, 9.0, -9.0)
+        logits[0, 2:] = -9.0
+        return logits
+
+    rows = evaluate.evaluate(dark_is_bad, real, [16.0, 18.0])
+    figures = evaluate.summary(rows)
+    assert [row.name for row in rows] == ["aaa111_x", "bbb222_y"]
+    assert rows[0].iou > 0.85
+    assert rows[0].found["support_film"] > 0.85
+    assert [row.true_picks for row in rows] == [3, 3]
+    assert figures["true_picks_lost"] == 0
+    assert figures["clean_area_called_bad"] < 0.05
+    assert "aaa111_x" in evaluate.as_text(rows)
+    assert json.loads(evaluate.as_json(rows))["pictures"][1]["iou"] is None
+
+
+def test_prediction_has_the_size_of_the_picture() -> None:
+    """Pictures of any size come back in their own size, with probabilities that sum to one."""
+    for shape in ((33, 120), (57, 64), (20, 16)):
+        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        chances = evaluate.predict(lambda c: np.tile(c[:, :1], (1, 6, 1, 1)), image)
+        assert chances.shape == (6, *shape)
+        np.testing.assert_allclose(chances.sum(axis=0), 1.0, atol=1e-5)
+
+
+def test_the_four_commands_lead_from_nothing_to_a_table(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shards, fit, export and evaluate run one after the other from the command line."""
+    pytest.importorskip("onnx")
+    monkeypatch.setattr(train, "Recipe", lambda: Recipe(shape=(64, 64)))
+    folder, out, onnx = tmp_path / "shards", tmp_path / "fit", tmp_path / "net.onnx"
+    monkeypatch.setattr(train, "write_shard", lambda *a: write_shard(*a, scenes=2))
+    train.main(["shards", "--out", str(folder), "--count", "2"])
+    train.main(
+        ["fit", "--shards", str(folder), "--out", str(out), "--steps", "4", "--crop", "64",
+         "--batch", "2", "--device", "cpu", "--threads", "1"]
+    )  # fmt: skip
+    train.main(["export", "--checkpoint", str(out / "last.pt"), "--onnx", str(onnx)])
+    table = tmp_path / "table.json"
+    train.main(["evaluate", "--onnx", str(onnx), "--data", str(real), "--json", str(table)])
+    assert "true_picks_lost" in capsys.readouterr().out
+    assert len(json.loads(table.read_text())["pictures"]) == 2
+    _, about = evaluate.open_network(onnx)
+    assert about["name"] == "micscreen-1"
+    assert about["classes"] == list(unet.CLASSES)
+    assert (about["margin"], about["multiple"], about["contrast"]) == (48, 8, "dark")
+
+
+def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
+    """Two processes that share the batches write one checkpoint, and both can go on from it."""
+    out = tmp_path / "team"
+    train.main(
+        ["fit", "--shards", str(shards), "--out", str(out), "--steps", "2", "--crop", "64",
+         "--batch", "2", "--device", "cpu", "--processes", "2"]
+    )  # fmt: skip
+    saved = torch.load(out / "last.pt", weights_only=True)
+    assert saved["steps"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["net"].values())
