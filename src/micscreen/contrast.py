@@ -45,9 +45,11 @@ class ContrastDecision:
     def notes(self) -> tuple[str, ...]:
         """What the user should know: nothing when it is certainly dark, as is usual."""
         if not self.certain:
-            return (f"contrast undecided, taken as dark on bright: {self.evidence}",)
+            return (
+                "contrast undecided, taken as particles dark on bright: give --contrast to be sure",
+            )
         if self.contrast == "bright":
-            return (f"particles are bright on dark: {self.evidence}",)
+            return ("particles are bright on dark here: the picture was inverted",)
         return ()
 
 

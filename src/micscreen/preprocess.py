@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from micscreen.contrast import decide_contrast
+from micscreen.contrast import ContrastDecision, decide_contrast
 from micscreen.errors import MicrographError, UsageError
 from micscreen.frames import Crop, dead_areas, find_frame, mend
 from micscreen.picks import Picks
@@ -55,8 +55,11 @@ class ModelInput:
         the ratio of the sides; `picture` covers the micrograph's field of view exactly.
     contrast
         `dark` (particles dark on bright) or `bright`, as found or given.
+    contrast_evidence
+        On what it was decided, with numbers; `given` when it was given.
     notes
-        What the user should know, one sentence each.
+        What the user should know, one sentence each; the same words for the same finding, so that
+        a run can count them.
     """
 
     channels: NDArray[np.float32]
@@ -66,6 +69,7 @@ class ModelInput:
     margin: int
     scale: float
     contrast: Literal["dark", "bright"]
+    contrast_evidence: str
     notes: tuple[str, ...] = ()
 
 
@@ -119,15 +123,13 @@ def prepare(
     picture = resampled.image
     picture[top:bottom, left:right] = inside
     notes += _image_notes(valid, crop)
-    found: Literal["dark", "bright"]
     if contrast == "auto":
         centres = None if picks is None else _at_scale(picks, image.shape, shape, crop)
         decision = decide_contrast(inside, model_box, centres)
-        found = decision.contrast
         notes += decision.notes
     else:
-        found = contrast
-    channels = normalise(inside if found == "dark" else -inside)
+        decision = ContrastDecision(contrast, True, "given")
+    channels = normalise(inside if decision.contrast == "dark" else -inside)
     return ModelInput(
         channels=_with_margin(channels, margin, multiple),
         picture=picture,
@@ -135,7 +137,8 @@ def prepare(
         crop=crop,
         margin=margin,
         scale=model_box / box_size,
-        contrast=found,
+        contrast=decision.contrast,
+        contrast_evidence=decision.evidence,
         notes=notes,
     )
 
@@ -157,7 +160,7 @@ def _model_shape(
     if box_size >= SMALL_BOX:
         return (height, width), ()
     return (height, width), (
-        f"the box has only {box_size:g} px of this micrograph: too little detail to judge well",
+        f"the box has fewer than {SMALL_BOX:g} px of the micrograph: too little detail to judge well",
     )
 
 
@@ -172,15 +175,13 @@ def _check_size(model: tuple[int, int], shape: tuple[int, ...], box_size: float)
 
 
 def _image_notes(valid: NDArray[np.bool_], crop: Crop) -> tuple[str, ...]:
-    """Say how much of the picture is no image."""
+    """Say what of the picture is no image."""
     top, bottom, left, right = crop
     notes = []
     if (bottom - top, right - left) != valid.shape:
-        share = 1 - (bottom - top) * (right - left) / valid.size
-        notes.append(f"a frame without image around the picture ({share:.1%} of it) was left out")
-    dead = 1 - float(valid[top:bottom, left:right].mean())
-    if dead > 0:
-        notes.append(f"{dead:.1%} of the picture is constant or dead and was not judged")
+        notes.append("a frame without image around the picture was left out")
+    if not valid[top:bottom, left:right].all():
+        notes.append("a part of the picture is constant or dead and was not judged")
     return tuple(notes)
 
 
