@@ -352,7 +352,8 @@ def _finish(
     """Write sets and tables when all is done, and sum up."""
     rows = list(store.micrographs())
     interrupted = any(row.status == "pending" for row in rows)
-    report, tables = None, ()
+    report: ExportReport | None = None
+    tables: tuple[Path, ...] = ()
     if not interrupted:
         tell(Event("step", "writing the picks"))
         scoring, outputs = settings.scoring, settings.outputs

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from micscreen.cleaning import Cleaned, CleanSettings, clean
 from micscreen.errors import MicrographError, MicscreenError
@@ -22,7 +23,7 @@ from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
 from micscreen.picks import CLASS_NAMES, Picks
 from micscreen.preprocess import enlarge
-from micscreen.report import draw_thumbnail
+from micscreen.report import draw_thumbnail, write_thumbnail
 from micscreen.run.frame import FrameSample, frame_sample
 from micscreen.run.plan import BOX_PER_DIAMETER, Job
 from micscreen.run.rows import MicrographRow, Scores
@@ -38,14 +39,14 @@ SAME_FIELD: Final = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """A job's micrograph with its picks in the frame of the screened micrograph.
+    """A job's micrograph, its picks, and how the two belong together.
 
     Attributes
     ----------
     micrograph
         The screened one.
     picks
-        px of the screened micrograph, y as the coordinate file counts it.
+        px of the picked micrograph, with the box size; y as the coordinate file counts it.
     row
         The job's row with sizes and scales filled in.
     """
@@ -54,10 +55,16 @@ class Loaded:
     picks: Picks
     row: MicrographRow
 
+    @property
+    def box_scale(self) -> float:
+        """How many px of the screened micrograph one px of the picked one is."""
+        return self.row.box_scale or 1.0
+
     def frame_sample(self) -> FrameSample:
         """Return the small picture on which the frame check looks for particles."""
-        assert self.picks.box_size is not None
-        return frame_sample(self.micrograph.image, self.picks, self.picks.box_size)
+        here = self.picks.rescaled(self.box_scale)
+        assert here.box_size is not None
+        return frame_sample(self.micrograph.image, here, here.box_size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,25 +108,27 @@ class Work:
         start = time.perf_counter()
         loaded = load(job, self.tables, self.settings.inputs, row)
         read = time.perf_counter()
-        picks = flipped(loaded.picks, loaded.micrograph.shape[0]) if self.flip_y else loaded.picks
-        cleaned = clean(loaded.micrograph, picks, self.backend, self._rule(loaded))
+        height = loaded.row.picked_height
+        assert height is not None
+        picks = flipped(loaded.picks, height) if self.flip_y else loaded.picks
+        cleaned = clean(loaded.micrograph, picks, self.backend, self._clean_settings(loaded))
         screened = time.perf_counter()
-        self._write_pictures(job, loaded.micrograph, cleaned)
+        self._write_pictures(job, loaded, cleaned)
         timings = {"read": read - start, **cleaned.timings, "write": time.perf_counter() - screened}
         row = loaded.row
         done = replace(
             row,
             status="done",
             contrast=cleaned.contrast,
-            contamination=float(cleaned.contamination.mean()),
+            contamination=_mean(cleaned.contamination, cleaned.valid),
             area=tuple(float(cleaned.class_area[name]) for name in CLASS_NAMES),
             suspect=tuple(cleaned.suspect),
             warnings=(*row.warnings, *cleaned.notes),
             timings=tuple((name, round(seconds, 4)) for name, seconds in timings.items()),
         )
-        return done, _scores(job, self.tables, loaded, cleaned.picks)
+        return done, _scores(job, loaded.picks, cleaned.picks)
 
-    def _rule(self, loaded: Loaded) -> CleanSettings:
+    def _clean_settings(self, loaded: Loaded) -> CleanSettings:
         """Return how this micrograph is to be screened."""
         scoring = self.settings.scoring
         assert loaded.picks.box_size is not None
@@ -127,22 +136,33 @@ class Work:
             box_size=loaded.picks.box_size,
             contrast=scoring.contrast,
             rule=ScoreRule(scoring.rule, scoring.distance),
+            box_scale=loaded.box_scale,
         )
 
-    def _write_pictures(self, job: Job, micrograph: Micrograph, cleaned: Cleaned) -> None:
+    def _write_pictures(self, job: Job, loaded: Loaded, cleaned: Cleaned) -> None:
         """Write mask and thumbnail, when they are wanted, before the row says done."""
         outputs, folder = self.settings.outputs, self.settings.output
+        pixel_size = loaded.micrograph.pixel_size
         if outputs.save_masks:
-            mask, pixel_size = cleaned.contamination, micrograph.pixel_size
+            mask, mask_pixel_size = cleaned.contamination, pixel_size
             if outputs.mask_size == "full":
-                mask = enlarge(mask, micrograph.shape)
+                mask = enlarge(mask, loaded.micrograph.shape)
             elif pixel_size is not None:
-                pixel_size = pixel_size / cleaned.scale
+                mask_pixel_size = pixel_size / cleaned.scale
             path = folder / "masks" / f"{job.name}.{outputs.mask_format}"
-            write_mask(path, np.asarray(mask, np.float32), pixel_size=pixel_size)
+            write_mask(path, mask, pixel_size=mask_pixel_size)
         if job.name in self.thumbnails:
-            path = folder / "thumbnails" / f"{job.name}.png"
-            draw_thumbnail(path, cleaned, outputs.threshold)
+            picks = cleaned.picks
+            picture = draw_thumbnail(
+                cleaned.preview,
+                cleaned.maps,
+                None if picks is None else picks.rescaled(loaded.box_scale),
+                cleaned.scale,
+                outputs.threshold,
+                pixel_size=pixel_size,
+                title=job.name,
+            )
+            write_thumbnail(folder / "thumbnails" / f"{job.name}.png", picture)
 
 
 def pending_row(job: Job) -> MicrographRow:
@@ -205,6 +225,8 @@ def load(
         shape = micrograph_shape(job.picked)
         pixel_size = inputs.pixel_size or read_micrograph(job.picked).pixel_size
         scale = box_scale(pixel_size, micrograph.pixel_size, shape, micrograph.shape, warnings)
+        if pixel_size is None and micrograph.pixel_size is not None:
+            pixel_size = micrograph.pixel_size * scale
     box_size = job.box_size
     if box_size is None:
         if inputs.particle_diameter is None or pixel_size is None:
@@ -218,7 +240,8 @@ def load(
         picks = Picks(x=np.empty(0), y=np.empty(0))
     else:
         picks = tables[job.table].picks(job.rows, shape)
-    picks = replace(picks, box_size=box_size).rescaled(scale)
+    if micrograph.pixel_size is None and pixel_size is not None:
+        micrograph = replace(micrograph, pixel_size=pixel_size / scale)
     row = replace(
         row or pending_row(job),
         height=micrograph.shape[0],
@@ -231,7 +254,7 @@ def load(
         box_scale=scale,
         warnings=tuple(warnings),
     )
-    return Loaded(micrograph, picks, row)
+    return Loaded(micrograph, replace(picks, box_size=box_size), row)
 
 
 def box_scale(
@@ -273,18 +296,21 @@ def box_scale(
     return scale
 
 
-def _scores(job: Job, tables: tuple[PickTable, ...], loaded: Loaded, picks: Picks | None) -> Scores:
-    """Return the scores for the store: coordinates and distances in px of the picked micrograph."""
-    assert picks is not None and picks.goodness is not None and picks.class_index is not None
-    assert picks.distance is not None and picks.reason is not None
-    scale = loaded.row.box_scale or 1.0
-    own = loaded.picks.rescaled(1.0 / scale)
+def _mean(contamination: NDArray[np.float32], valid: NDArray[np.bool_]) -> float:
+    """Return the mean over what is image."""
+    return float(contamination[valid].mean()) if valid.any() else 0.0
+
+
+def _scores(job: Job, picks: Picks, scored: Picks | None) -> Scores:
+    """Return the scores for the store, with the coordinates as the file has them."""
+    assert scored is not None and scored.goodness is not None and scored.class_index is not None
+    assert scored.distance is not None and scored.reason is not None
     return Scores(
         rows=job.rows,
-        x=own.x.astype(np.float32),
-        y=own.y.astype(np.float32),
-        goodness=picks.goodness,
-        class_index=picks.class_index,
-        distance=(picks.distance / scale).astype(np.float32),
-        reason=picks.reason,
+        x=picks.x.astype(np.float32),
+        y=picks.y.astype(np.float32),
+        goodness=scored.goodness,
+        class_index=scored.class_index,
+        distance=scored.distance,
+        reason=scored.reason,
     )
