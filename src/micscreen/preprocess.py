@@ -160,7 +160,7 @@ def _model_shape(
     if box_size >= SMALL_BOX:
         return (height, width), ()
     return (height, width), (
-        f"the box has fewer than {SMALL_BOX:g} px of the micrograph: too little detail to judge well",
+        f"the box has fewer than {SMALL_BOX:g} px of the micrograph: too little detail to judge by",
     )
 
 

@@ -20,7 +20,7 @@ SPIKE_SIGMAS: Final = 8.0
 """A pixel this far from the median around it, in sigmas at model scale, is looked into."""
 
 FAR_SIGMAS: Final = 1000.0
-"""So is one this far from the median of the whole picture."""
+"""So is one this far from the median of the whole picture; a large area of such is no image."""
 
 LONE_SIGMAS: Final = 20.0
 """A lone pixel that still stands out so far after the repair gets the median around it."""
@@ -88,8 +88,11 @@ def _shrink(image: NDArray[Any], shape: tuple[int, int]) -> Resampled:
         rows = np.flatnonzero(suspicious.any(axis=1))
         limit = max(2.0 * image.size / small.size, 100.0) * sigma
         means, shares = _usable_mean(image, shape, rows, (middle - limit, middle + limit))
-        small[rows] = np.where(shares >= MIN_SHARE, means, np.float32(middle))
-        empty[rows] = shares < MIN_SHARE
+        known, away = shares >= MIN_SHARE, np.abs(small[rows] - np.float32(middle))
+        dense = ~known & (away <= FAR_SIGMAS * sigma)  # all of it is far off: an object, not a spot
+        repaired = np.where(known, means, np.float32(middle))
+        small[rows] = np.where(dense, small[rows], repaired)
+        empty[rows] = ~known & ~dense
     _soften_lone_pixels(small, sigma)
     return _checked(Resampled(small, empty, int(suspicious.sum())))
 
@@ -198,7 +201,7 @@ def _typical(
 
 
 def _refuse_constant(image: NDArray[Any]) -> None:
-    """Raise MicrographError when all pixels have one value (NaN apart)."""
+    """Raise MicrographError when all finite pixels have one value, or there are none."""
     first: float | None = None
     for top in range(0, image.shape[0], 256):
         band = image[top : top + 256]
@@ -210,9 +213,11 @@ def _refuse_constant(image: NDArray[Any]) -> None:
         first = low if first is None else first
         if low != first or high != first:
             return
+    what = "the image has no usable pixel: all are NaN or infinite"
+    if first is not None:
+        what = f"the image is constant: every pixel is {first:g}"
     raise MicrographError(
-        f"the image is constant: every pixel is {first:g}",
-        hint="Look at the file; the step that wrote it has probably failed.",
+        what, hint="Look at the file; the step that wrote it has probably failed."
     )
 
 
