@@ -228,6 +228,21 @@ def test_evaluation_of_a_network_that_knows_the_truth(real: Path) -> None:
     assert json.loads(evaluate.as_json(rows))["pictures"][1]["iou"] is None
 
 
+def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
+    """A bias of ln 3 on good divides the odds of contamination by three, everywhere."""
+    pytest.importorskip("onnx")
+    checkpoint = train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    channels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    odds = []
+    for bias in (0.0, np.log(3.0)):
+        train.export(checkpoint, tmp_path / "net.onnx", good_bias=float(bias))
+        network, about = evaluate.open_network(tmp_path / "net.onnx")
+        assert about["training"]["good_bias"] == pytest.approx(bias)
+        logits = network(channels)[0]
+        odds.append(np.exp(logits[1:]).sum(axis=0) / np.exp(logits[0]))
+    np.testing.assert_allclose(odds[1] * 3.0, odds[0], rtol=1e-3)
+
+
 def test_prediction_has_the_size_of_the_picture() -> None:
     """Pictures of any size come back in their own size, with probabilities that sum to one."""
     for shape in ((33, 120), (57, 64), (20, 16)):
@@ -242,7 +257,7 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
 ) -> None:
     """Shards, fit, export and evaluate run one after the other from the command line."""
     pytest.importorskip("onnx")
-    monkeypatch.setattr(train, "Recipe", lambda: Recipe(shape=(64, 64)))
+    monkeypatch.setattr(train, "Recipe", lambda **shares: Recipe(shape=(64, 64), **shares))
     folder, out, onnx = tmp_path / "shards", tmp_path / "fit", tmp_path / "net.onnx"
     monkeypatch.setattr(train, "write_shard", lambda *a: write_shard(*a, scenes=2))
     train.main(["shards", "--out", str(folder), "--count", "2"])
