@@ -146,7 +146,7 @@ def test_conversion_to_csv_keeps_the_coordinates(small_set, tmp_path: Path) -> N
 
 
 def test_masks_alone(small_set, tmp_path: Path) -> None:
-    """`mask` writes one mask per micrograph in [0, 1] with its class map; a second run does none."""
+    """`mask` writes one mask per micrograph in [0, 1] and its class map; a second run none."""
     words = ["mask", small_set.micrographs, "--box-size", 64, "-o", tmp_path, "-q", "--classes"]
     done = micscreen(*words)
     assert done.returncode == 0, done.stderr
@@ -277,9 +277,9 @@ def test_empty_picks_give_valid_empty_files_and_success(small_set, tmp_path: Pat
         (["screen", "MICS", "-c", "PICKS", "-o", "job", "-b", "64", "-t", "80"], "0.75 to 0.9"),
         (["screen", "MICS", "-c", "PICKS", "-o", "job", "-b", "64", "--device", "cuda"], "CUDA"),
         (["screen", "MICS", "-c", "PICKS", "-o", "MICS", "-b", "64"], "--output"),
-        (["screen", "MICS", "-c", "MICS", "-o", "job", "-b", "64"], "mic_000.mrc"),
+        (["screen", "MICS", "-c", "MICS", "-o", "job", "-b", "64"], "Known endings"),
         (["screen", "MICS", "-c", "PICKS", "-o", "job", "-b", "64", "-q", "-v"], "--quiet"),
-        (["screen", "MICS", "-c", "PICKS", "-o", "job", "-b", "64", "--model", "no"], "model"),
+        (["screen", "MICS", "-c", "PICKS", "-o", "job", "-b", "64", "--model", "no"], "weights"),
         (["rethreshold", "nowhere", "-t", "0.8"], "no job"),
         (["show", "MICS"], "no job"),
         (["mask", "MICS", "-b", "-3", "-o", "m"], "--box-size"),

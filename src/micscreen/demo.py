@@ -44,8 +44,11 @@ class DemoMicrograph:
 def demo_picks(scene: Scene, seed: int) -> tuple[Picks, NDArray[np.bool_]]:
     """Return what a careless picker would give: the true particles, and picks on bad regions."""
     false_x, false_y = picks_on_bad(scene, max(10, len(scene.x) // 4), seed)
-    x, y = np.concatenate([scene.x, false_x]), np.concatenate([scene.y, false_y])
-    bad = np.concatenate([np.zeros(len(scene.x), bool), np.ones(len(false_x), bool)])
+    h, w = scene.image.shape
+    inside = (scene.x >= 0) & (scene.y >= 0) & (scene.x < w) & (scene.y < h)
+    x = np.concatenate([scene.x[inside], false_x])
+    y = np.concatenate([scene.y[inside], false_y])
+    bad = np.concatenate([np.zeros(int(inside.sum()), bool), np.ones(len(false_x), bool)])
     order = np.random.default_rng(seed).permutation(len(x))
     merit = np.random.default_rng(seed + 1).uniform(0.2, 1.0, len(x)).round(4)
     return Picks(x=x[order].round(2), y=y[order].round(2), figure_of_merit=merit), bad[order]

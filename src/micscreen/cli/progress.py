@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
@@ -15,6 +17,8 @@ from micscreen.run.settings import ScreenSettings
 
 if TYPE_CHECKING:
     from micscreen.run.pipeline import Event, Outcome
+
+LOG_SECONDS: Final = 10.0
 
 
 class Reporter(Protocol):
@@ -53,6 +57,35 @@ class LineReporter:
             times = ", ".join(f"{name} {seconds * 1e3:.0f}" for name, seconds in row.timings)
             what = f"failed: {row.reason}" if row.status == "failed" else _found(event)
             click.echo(f"{event.done}/{event.total} {row.name}: {what} [{times} ms]", err=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LogReporter:
+    """A line now and then, for log files and other places that are no terminal."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._begun = self._said = time.monotonic()
+
+    def tell(self, event: Event) -> None:
+        """Print warnings, failures, and how far it is about every ten seconds."""
+        if event.kind == "warning":
+            _warn(event.text)
+        elif event.kind == "start":
+            self._first, self._begun = event.done, time.monotonic()
+            self._said = self._begun
+        elif event.row is not None:
+            if event.row.status == "failed":
+                click.echo(f"Failed: {event.row.name}: {event.row.reason}", err=True)
+            now = time.monotonic()
+            if now - self._said >= LOG_SECONDS:
+                self._said = now
+                rate = (event.done - self._first) / (now - self._begun)
+                left = (event.total - event.done) / rate
+                text = f"screened {event.done} of {event.total}, {rate:.1f}/s, {left:.0f} s left"
+                click.echo(text, err=True)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -130,7 +163,7 @@ class BarReporter:
 @contextmanager
 def open_bar(verbosity: Verbosity) -> Iterator[Callable[[int, int], None]]:
     """Give a function of (done, total) that moves a plain progress bar, if one is wanted."""
-    if verbosity in ("quiet", "json"):
+    if verbosity in ("quiet", "json") or not sys.stderr.isatty():
         yield lambda done, total: None
         return
     from rich.console import Console
@@ -149,7 +182,9 @@ def open_reporter(verbosity: Verbosity) -> Reporter:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         logging.getLogger("micscreen").setLevel(logging.DEBUG)
         return LineReporter()
-    return QuietReporter() if verbosity == "quiet" else BarReporter()
+    if verbosity == "quiet":
+        return QuietReporter()
+    return BarReporter() if sys.stderr.isatty() else LogReporter()
 
 
 def micrograph_record(event: Event) -> dict[str, Any]:
@@ -160,12 +195,9 @@ def micrograph_record(event: Event) -> dict[str, Any]:
 
     row, scores = event.row, event.scores
     assert row is not None
-    goodness = [] if scores is None or not len(scores.goodness) else scores.goodness
-    quantiles = (
-        [round(float(q), 4) for q in np.quantile(goodness, [0.1, 0.5, 0.9])]
-        if len(goodness)
-        else []
-    )
+    quantiles: list[float] = []
+    if scores is not None and len(scores.goodness):
+        quantiles = [round(float(q), 4) for q in np.quantile(scores.goodness, [0.1, 0.5, 0.9])]
     return {
         "event": "micrograph",
         "name": row.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The data are on disk (fsync) before the name changes, so that a power cut leaves the old file
     or the new one. The temporary name starts with a dot and keeps the suffixes, because writers
-    choose the format by them.
+    choose the format by them, and is no longer than file systems allow (255 bytes).
 
     Parameters
     ----------
@@ -22,7 +23,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         The file to write; its folder is made when it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".tmp-{os.getpid()}-{path.name}"[:255])
+    start = f".tmp-{os.getpid()}-{threading.get_ident() % 10**6}-"
+    tail = path.name.encode()[-(255 - len(start)) :].decode(errors="ignore")
+    aside = path.with_name(start + tail)
     try:
         yield aside
         descriptor = os.open(aside, os.O_RDONLY)

@@ -157,7 +157,7 @@ def _one(name: str, path: Path, settings: MaskSettings, backend: Backend) -> Mas
 def _write(name: str, micrograph: Micrograph, cleaned: Cleaned, settings: MaskSettings) -> None:
     """Write mask and class map; the mask last, because it says that both are there."""
     mask, pixel_size = cleaned.contamination, micrograph.pixel_size
-    classes = cleaned.maps.argmax(axis=0).astype(np.uint8)  # (h', w')
+    classes = cleaned.classes  # (h', w')
     if settings.mask_size == "full":
         mask = enlarge(mask, micrograph.shape)
         rows = np.arange(micrograph.shape[0]) * classes.shape[0] // micrograph.shape[0]
@@ -167,7 +167,7 @@ def _write(name: str, micrograph: Micrograph, cleaned: Cleaned, settings: MaskSe
         pixel_size = pixel_size / cleaned.scale
     mask_path, *class_path = _targets(name, settings)
     for path in class_path:
-        write_class_map(path, classes)
+        write_class_map(path, classes, tiff_flip_y=settings.tiff_flip_y)
     write_mask(
         mask_path,
         np.asarray(mask, np.float32),
