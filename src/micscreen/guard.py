@@ -29,16 +29,18 @@ UNDECIDED: Final = (0.2, 0.8)
 MOSTLY_UNDECIDED: Final = 0.4
 """Share of the image with a contamination between the two above which the network is unsure."""
 
-WHITE_TEXTURE: Final = 0.045
-"""Standard deviation of the texture channel: white noise has 0.034 to 0.041; the least of the train
-pictures with ice 0.058, vacuum 0.052."""
+WHITE_TEXTURE: Final = 0.043
+WHITE_CORRELATION: Final = 0.012
+"""Standard deviation of the texture channel, and correlation of the high-passed channel over 2 px,
+below which both are white noise's (0.034 to 0.042, below 0.006). Train pictures with ice have a
+texture of 0.058 and more; faint simulated ones 0.036, but then a correlation of 0.022 and more."""
 
-KURTOSIS: Final = (1.9, 4.0)
-"""Of the high-passed channel: train pictures 2.16 to 2.64, printed text 1.6, a smooth ramp 4.6."""
+KURTOSIS: Final = (1.9, 6.0)
+"""Of the high-passed channel: train pictures 2.16 to 2.64, simulated ones to 3.7, text 1.6."""
 
-SMOOTH: Final = 0.4
-"""Correlation of the high-passed channel over 8 px: train pictures below 0.12, a smooth ramp 0.59.
-"""
+SMOOTH: Final = 0.45
+"""Correlation of the high-passed channel over 8 px: train pictures below 0.12, simulated ones to
+0.31, a smooth ramp 0.59."""
 
 LARGE_BOX: Final = 0.25
 """Box as a share of the short side above which it is probably wrong."""
@@ -123,22 +125,24 @@ def _unlike(channels: NDArray[np.float32]) -> list[str]:
     """Return what about the input is unlike any micrograph."""
     reasons = []
     texture = float(channels[2].std())
-    if texture < WHITE_TEXTURE:
-        reasons.append(
-            f"featureless: the texture is as even as that of white noise ({texture:.3f}); is there "
-            "any specimen?"
-        )
     fine = channels[1] - channels[1].mean()
     variance = max(float((fine * fine).mean()), 1e-12)
     kurtosis = float((fine**4).mean()) / variance**2
-    smooth = float((fine[:, 8:] * fine[:, :-8]).mean() + (fine[8:] * fine[:-8]).mean())
-    smooth /= 2 * variance
-    if not KURTOSIS[0] <= kurtosis <= KURTOSIS[1] or smooth > SMOOTH:
+    near, far = (_correlation(fine, distance) / variance for distance in (2, 8))
+    if texture < WHITE_TEXTURE and abs(near) < WHITE_CORRELATION:
+        reasons.append("featureless: nothing but white noise; is there any specimen?")
+    if not KURTOSIS[0] <= kurtosis <= KURTOSIS[1] or far > SMOOTH:
         reasons.append(
             f"unlike: grey values unlike a micrograph's (kurtosis {kurtosis:.2f}, correlation over "
-            f"half a box {smooth:.2f})"
+            f"half a box {far:.2f})"
         )
     return reasons
+
+
+def _correlation(image: NDArray[np.float32], distance: int) -> float:
+    """Return the mean product of an image (h, w) with itself, moved along x and along y."""
+    along = float((image[:, distance:] * image[:, :-distance]).mean())
+    return (along + float((image[distance:] * image[:-distance]).mean())) / 2
 
 
 def _box(shape: tuple[int, ...], box_px: float) -> list[str]:

@@ -116,7 +116,10 @@ def prepare(
     holes = resampled.empty[top:bottom, left:right]
     dead = dead_areas(inside, holes, model_box)
     if dead.all():
-        raise MicrographError("nothing but constant areas and dead pixels is left of the image")
+        raise MicrographError(
+            "nothing but constant areas and dead pixels",
+            hint="Look at the file; the step that wrote it has probably failed.",
+        )
     inside = mend(inside, holes | dead)
     valid = np.zeros(shape, np.bool_)
     valid[top:bottom, left:right] = ~dead

@@ -134,7 +134,7 @@ def score(
     mean = _neighbourhood_mean(grid, image, rule, reach)
     if rule.kind == "distance":
         worst = _worst_within(contamination, reach * grid.scale)
-        bad = worst[grid.row, grid.column].astype(np.float64)
+        bad = _between(worst, grid, slice(None))
     else:
         bad = mean(contamination, slice(None))
     bad[outside | no_image] = 1.0
