@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -107,7 +108,7 @@ def test_show_prints_what_the_job_found(small_set, job: Path) -> None:
     assert record["micrographs"]["done"] == 5
     assert sum(record["goodness_histogram"]) == small_set.rows
     plain = micscreen("show", job).stdout
-    assert f"{record['kept']} kept" in plain
+    assert re.search(rf"kept +{record['kept']:,}", plain)
     rows = list(csv.DictReader(micscreen("show", job, "--micrographs").stdout.splitlines()))
     assert len(rows) == 5
     picks = micscreen("show", job, "--picks", small_set.names[0]).stdout.splitlines()

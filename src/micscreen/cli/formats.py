@@ -29,19 +29,11 @@ def command(as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"coordinates": rows, "micrographs": list(MICROGRAPH_SUFFIXES)}))
         return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "files", "x, y are the", "goodness", "what it is", box=None)
+    click.echo("Coordinates (--coordinate-format NAME):")
     for row in FORMATS.values():
-        table.add_row(
-            row.name,
-            " ".join(row.extensions),
-            row.anchor,
-            row.goodness_column or "-",
-            row.description,
-        )
-    console = Console()
-    console.print(table)
-    console.print("micrographs: " + " ".join(MICROGRAPH_SUFFIXES))
+        click.echo(f"  {row.name}  ({' '.join(row.extensions)})")
+        click.echo(f"      {row.description}")
+        kept = f"goodness in {row.goodness_column}" if row.goodness_column else "no goodness"
+        click.echo(f"      x, y are the {row.anchor}; {kept}")
+    click.echo("Micrographs:\n  " + " ".join(MICROGRAPH_SUFFIXES))
     return 0

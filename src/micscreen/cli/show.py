@@ -29,7 +29,8 @@ def command(job: Path, threshold: float | None, as_json: bool, **options: Any) -
         elif options["failed"] or options["suspect"]:
             lines = _listed_lines(store, failed=options["failed"], suspect=options["suspect"])
         else:
-            lines = _summary_lines(store, threshold, as_json=as_json)
+            _print_summary(store, threshold, as_json=as_json)
+            return 0
         for line in lines:
             click.echo(line)
     return 0
@@ -67,13 +68,14 @@ def _micrograph_lines(store: Any, threshold: float | None) -> Iterator[str]:
     import csv
     import io
 
+    from micscreen.run.summary import asked
     from micscreen.run.tables import micrograph_records
 
-    asked = _asked(store)
-    wanted = asked["outputs"]["threshold"] if threshold is None else threshold
+    begun = asked(store)
+    wanted = begun["outputs"]["threshold"] if threshold is None else threshold
     text = io.StringIO(newline="")
     writer: csv.DictWriter[str] | None = None
-    for record in micrograph_records(store, wanted, asked["scoring"]["on_suspect"]):
+    for record in micrograph_records(store, wanted, begun["scoring"]["on_suspect"]):
         if writer is None:
             writer = csv.DictWriter(text, list(record), lineterminator="\n")
             writer.writeheader()
@@ -90,67 +92,22 @@ def _listed_lines(store: Any, *, failed: bool, suspect: bool) -> Iterator[str]:
             yield f"{row.name}: {'; '.join(row.suspect)}"
 
 
-def _summary_lines(store: Any, threshold: float | None, *, as_json: bool) -> Iterator[str]:
-    """Yield the summary of a job."""
+def _print_summary(store: Any, threshold: float | None, *, as_json: bool) -> None:
+    """Print the summary of a job."""
     import json
 
-    import numpy as np
+    from micscreen.cli.summary import print_summary
+    from micscreen.run.summary import summarise
 
-    from micscreen.cli.summary import histogram_lines
-    from micscreen.picks import CLASS_NAMES
-    from micscreen.run.rows import kept
-    from micscreen.run.settings import check_threshold
-
-    asked = _asked(store)
-    wanted = asked["outputs"]["threshold"] if threshold is None else threshold
-    check_threshold(wanted)
-    counts = np.zeros(10, np.int64)
-    statuses = {"done": 0, "failed": 0, "pending": 0}
-    suspects = picks_in = picks_kept = screened = 0
-    area = np.zeros(len(CLASS_NAMES))
-    for row, scores in store.scored():
-        statuses[row.status] += 1
-        suspects += bool(row.suspect)
-        picks_in += row.picks_in
-        area += row.area or (0.0,) * len(CLASS_NAMES)
-        if scores is not None:
-            screened += len(scores.goodness)
-            picks_kept += int(kept(row, scores, wanted, asked["scoring"]["on_suspect"]).sum())
-            counts += np.histogram(scores.goodness, bins=10, range=(0.0, 1.0))[0]
-    area /= max(statuses["done"], 1)
-    record = {
-        "micrographs": statuses,
-        "suspect": suspects,
-        "picks_in": picks_in,
-        "threshold": wanted,
-        "kept": picks_kept,
-        "rejected": screened - picks_kept,
-        "unscreened": picks_in - screened,
-        "area": {name: round(float(a), 5) for name, a in zip(CLASS_NAMES, area, strict=True)},
-        "goodness_histogram": counts.tolist(),
-        "model": store.info().get("model"),
-        "warnings": store.info().get("warnings", []),
-    }
+    summary = summarise(store, threshold)
     if as_json:
-        yield json.dumps(record)
+        click.echo(json.dumps(summary.record()))
         return
-    yield ", ".join(f"{n} {s}" for s, n in statuses.items()) + f", {suspects} suspect micrographs"
-    yield (
-        f"Picks: {picks_in} in, {picks_kept} kept, {screened - picks_kept} rejected at threshold "
-        f"{wanted:g}, {picks_in - screened} not screened"
-    )
-    yield "Mean area: " + ", ".join(f"{n} {a:.2%}" for n, a in record["area"].items())
-    yield from histogram_lines(counts.tolist())
-    for text in record["warnings"]:
-        yield f"Warning: {text}"
-
-
-def _asked(store: Any) -> dict[str, Any]:
-    """Return the settings with which the job was begun."""
-    from micscreen.errors import JobError
-
-    identity = store.info().get("identity")
-    if identity is None:
-        raise JobError("nothing was screened in this job yet", where=store.folder)
-    assert isinstance(identity, dict)
-    return identity
+    if summary.statuses["pending"]:
+        click.echo(f"Not finished: {summary.statuses['pending']} micrographs are still to be done.")
+    print_summary(summary)
+    areas = ", ".join(f"{name} {share:.2%}" for name, share in summary.area.items())
+    click.echo(f"Mean area: {areas}")
+    click.echo(f"Threshold {summary.threshold:g}, weights {summary.model.get('name')}")
+    for text in summary.warnings:
+        click.echo(f"Warning: {text}")

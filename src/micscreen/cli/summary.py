@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from micscreen.run.pipeline import Outcome
+    from micscreen.run.summary import JobSummary
 
 LISTED: Final = 10
 """How many failed or suspect micrographs are listed in full."""
@@ -61,15 +62,27 @@ def print_outcome(outcome: Outcome, *, brief: bool = False) -> None:
         + (f", {report.unscreened} not screened" if report.unscreened else "")
         + "."
     )
-    if report.rejected_by:
-        parts = ", ".join(f"{name} {count}" for name, count in report.rejected_by.items())
-        click.echo(f"Rejected by: {parts}")
     if not brief:
-        _print_histogram(outcome)
+        from micscreen.run.store import Store
+        from micscreen.run.summary import summarise
+
+        with Store(outcome.job) as store:
+            print_summary(summarise(store))
     print_listed("failed", outcome.failed)
     print_listed("suspect", outcome.suspect)
     for folder in (*report.folders, *outcome.tables):
         click.echo(f"  {folder}")
+
+
+def print_summary(summary: JobSummary) -> None:
+    """Print a job's table and the histogram of its goodness."""
+    from rich.console import Console
+
+    from micscreen.report import goodness_histogram, summary_table
+
+    Console(highlight=False).print(summary_table(summary.rows))
+    for line in goodness_histogram(summary.histogram, summary.threshold):
+        click.echo(f"  {line}")
 
 
 def print_listed(what: str, entries: Sequence[tuple[str, str]]) -> None:
@@ -81,30 +94,3 @@ def print_listed(what: str, entries: Sequence[tuple[str, str]]) -> None:
         click.echo(f"  {name}: {reason}")
     if len(entries) > LISTED:
         click.echo(f"  and {len(entries) - LISTED} more")
-
-
-def _print_histogram(outcome: Outcome) -> None:
-    """Print how the goodness of all picks is distributed."""
-    import numpy as np
-
-    from micscreen.run.store import Store
-
-    with Store(outcome.job) as store:
-        counts = np.zeros(10, np.int64)
-        for _, scores in store.scored():
-            if scores is not None:
-                counts += np.histogram(scores.goodness, bins=10, range=(0.0, 1.0))[0]
-    for line in histogram_lines(counts.tolist()):
-        click.echo(line)
-
-
-def histogram_lines(counts: Sequence[int], width: int = 40) -> list[str]:
-    """Return a small histogram of goodness as text, one line per bin of 0.1."""
-    most = max(counts, default=0)
-    if not most:
-        return []
-    lines = ["Goodness"]
-    for i, count in enumerate(counts):
-        bar = "█" * round(width * count / most) or ("▏" if count else "")
-        lines.append(f"  {i / 10:.1f}-{(i + 1) / 10:.1f} {bar} {count}")
-    return lines
