@@ -257,9 +257,11 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
 ) -> None:
     """Shards, fit, export and evaluate run one after the other from the command line."""
     pytest.importorskip("onnx")
-    monkeypatch.setattr(train, "Recipe", lambda **shares: Recipe(shape=(64, 64), **shares))
     folder, out, onnx = tmp_path / "shards", tmp_path / "fit", tmp_path / "net.onnx"
-    monkeypatch.setattr(train, "write_shard", lambda *a: write_shard(*a, scenes=2))
+    tiny = Recipe(shape=(64, 64))
+    monkeypatch.setattr(
+        train, "write_shard", lambda out, n, seed, _: write_shard(out, n, seed, tiny, scenes=2)
+    )
     train.main(["shards", "--out", str(folder), "--count", "2"])
     train.main(
         ["fit", "--shards", str(folder), "--out", str(out), "--steps", "4", "--crop", "64",
