@@ -246,7 +246,8 @@ def has(head: bytes, *tags: str) -> bool:
 
 
 def _sniff_relion(path: Path, head: bytes) -> bool:
-    return has(head, _RELION.x, _RELION.y) and not has(head, "_rlnMicrographName")
+    foreign = (_PARTICLES.micrograph or "", *_TOMOGRAPHY)
+    return has(head, _RELION.x, _RELION.y) and not any(has(head, tag) for tag in foreign)
 
 
 def _sniff_particles(path: Path, head: bytes) -> bool:
