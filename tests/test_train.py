@@ -13,6 +13,7 @@ import pytest
 from micscreen import evaluate, train
 from micscreen.errors import DeviceError, ModelError, UsageError
 from micscreen.model import unet
+from micscreen.model.backend import FakeBackend, open_backend
 from micscreen.samples import draw_crop, load_real, resampled, write_shard
 from micscreen.simulate import Recipe
 
@@ -207,25 +208,27 @@ def test_touching_discs_are_told_apart() -> None:
 
 
 def test_evaluation_of_a_network_that_knows_the_truth(real: Path) -> None:
-    """A network that calls dark pixels bad finds the bad half and loses no true particle."""
+    """A network that calls dark sides bad finds the bad half and loses no true particle."""
 
-    def dark_is_bad(channels: np.ndarray) -> np.ndarray:
-        smooth = cv2.GaussianBlur(channels[0, 0], (0, 0), 4.0)
-        logits = np.zeros((1, 6, *smooth.shape), np.float32)
-        logits[0, 1] = np.where(smooth < -0.75, 9.0, -9.0)
-        logits[0, 2:] = -9.0
-        return logits
+    class DarkIsBad(FakeBackend):
+        def predict(self, batch: np.ndarray) -> np.ndarray:
+            maps = np.zeros((1, 6, *batch.shape[2:]), np.float32)
+            maps[0, 1] = cv2.GaussianBlur(batch[0, 0], (0, 0), 4.0) < -0.75
+            maps[0, 0] = 1.0 - maps[0, 1]
+            return maps
 
-    rows = evaluate.evaluate(dark_is_bad, real, [16.0, 18.0])
-    figures = evaluate.summary(rows)
-    assert [row.name for row in rows] == ["aaa111_x", "bbb222_y"]
-    assert rows[0].iou > 0.85
-    assert rows[0].found["support_film"] > 0.85
-    assert [row.true_picks for row in rows] == [3, 3]
-    assert figures["true_picks_lost"] == 0
-    assert figures["clean_area_called_bad"] < 0.05
-    assert "aaa111_x" in evaluate.as_text(rows)
-    assert json.loads(evaluate.as_json(rows))["pictures"][1]["iou"] is None
+    for box_px in (None, 20.0):
+        rows = evaluate.evaluate(DarkIsBad(), real, box_px)
+        figures = evaluate.summary(rows)
+        assert [row.name for row in rows] == ["aaa111_x", "bbb222_y"]
+        assert rows[0].iou > 0.85
+        assert rows[0].found["support_film"] > 0.85
+        assert [row.true_picks for row in rows] == [3, 3]
+        assert figures["true_picks_lost"] == 0
+        assert figures["clean_area_called_bad"] < 0.05
+        assert "aaa111_x" in evaluate.as_text(rows)
+        assert json.loads(evaluate.as_json(rows))["pictures"][1]["iou"] is None
+    assert len(evaluate.evaluate(DarkIsBad(), real, only=["bbb"])) == 1
 
 
 def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
@@ -236,20 +239,9 @@ def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
     odds = []
     for bias in (0.0, np.log(3.0)):
         train.export(checkpoint, tmp_path / "net.onnx", good_bias=float(bias))
-        network, about = evaluate.open_network(tmp_path / "net.onnx")
-        assert about["training"]["good_bias"] == pytest.approx(bias)
-        logits = network(channels)[0]
-        odds.append(np.exp(logits[1:]).sum(axis=0) / np.exp(logits[0]))
+        good = open_backend(tmp_path / "net.onnx", device="cpu").predict(channels)[0, 0]
+        odds.append((1.0 - good) / good)
     np.testing.assert_allclose(odds[1] * 3.0, odds[0], rtol=1e-3)
-
-
-def test_prediction_has_the_size_of_the_picture() -> None:
-    """Pictures of any size come back in their own size, with probabilities that sum to one."""
-    for shape in ((33, 120), (57, 64), (20, 16)):
-        image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        chances = evaluate.predict(lambda c: np.tile(c[:, :1], (1, 6, 1, 1)), image)
-        assert chances.shape == (6, *shape)
-        np.testing.assert_allclose(chances.sum(axis=0), 1.0, atol=1e-5)
 
 
 def test_the_four_commands_lead_from_nothing_to_a_table(
@@ -272,10 +264,9 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
     train.main(["evaluate", "--onnx", str(onnx), "--data", str(real), "--json", str(table)])
     assert "true_picks_lost" in capsys.readouterr().out
     assert len(json.loads(table.read_text())["pictures"]) == 2
-    _, about = evaluate.open_network(onnx)
-    assert about["name"] == "micscreen-1"
-    assert about["classes"] == list(unet.CLASSES)
-    assert (about["margin"], about["multiple"], about["contrast"]) == (48, 8, "dark")
+    spec = open_backend(onnx, device="cpu").spec
+    assert (spec.name, spec.version, spec.box_px) == ("micscreen-1", "1", 16.0)
+    assert (spec.margin, spec.multiple, spec.contrast) == (48, 8, "dark")
 
 
 def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen import metrics
-from micscreen.errors import MissingDependencyError, ModelError
-from micscreen.preprocess import normalise
-from micscreen.samples import MARGIN, load_real, resampled
+from micscreen.cleaning import Cleaned, CleanSettings, clean
+from micscreen.micrograph import Micrograph
+from micscreen.model.backend import Backend
+from micscreen.picks import CLASS_NAMES, Picks
+from micscreen.samples import load_real
 
-CLASSES: Final = ("support_film", "ice_contamination", "crystalline_ice", "aggregate", "damaged")
+CLASSES: Final = CLASS_NAMES[1:]
 PICK_THRESHOLD: Final = 0.8
-
-Image = NDArray[np.float32]
-Network = Callable[[Image], Image]
-"""From normalised channels (1, 3, h, w), multiples of 8, to logits (1, 6, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -57,40 +55,6 @@ class Row:
     found: Mapping[str, float]
 
 
-def open_network(onnx: Path, threads: int = 1) -> tuple[Network, dict[str, Any]]:
-    """Open an exported network: the function, and its metadata under ``micscreen``."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            "evaluating needs onnxruntime", hint="pip install onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-    stored = session.get_modelmeta().custom_metadata_map.get("micscreen")
-    if stored is None:
-        raise ModelError("this network has no metadata of micscreen", where=onnx)
-
-    def network(channels: Image) -> Image:
-        return np.asarray(session.run(None, {"channels": channels})[0], dtype=np.float32)
-
-    return network, json.loads(stored)
-
-
-def predict(network: Network, image: Image, multiple: int = 8) -> Image:
-    """Class probabilities (6, h, w) of a whole picture (h, w) at model scale."""
-    h, w = image.shape
-    channels = normalise(image)  # (3, h, w)
-    bottom, right = -(h + 2 * MARGIN) % multiple, -(w + 2 * MARGIN) % multiple
-    pads = ((0, 0), (MARGIN, MARGIN + bottom), (MARGIN, MARGIN + right))
-    mode = "reflect" if min(h, w) > MARGIN + multiple else "symmetric"
-    logits = network(np.pad(channels, pads, mode=mode)[None])[0]  # type: ignore[call-overload]
-    logits = logits[:, MARGIN : MARGIN + h, MARGIN : MARGIN + w]
-    odds = np.exp(logits - logits.max(axis=0))
-    return np.asarray(odds / odds.sum(axis=0), dtype=np.float32)
-
-
 def particle_centres(discs: NDArray[np.uint8], diameter: float) -> NDArray[np.float64]:
     """Centres (n, 2), x and y in px, of discs (h, w) that may touch or overlap.
 
@@ -106,54 +70,58 @@ def particle_centres(discs: NDArray[np.uint8], diameter: float) -> NDArray[np.fl
 
 
 def evaluate(
-    network: Network, folder: Path, boxes: Sequence[float], only: Sequence[str] = ()
+    backend: Backend, folder: Path, box_px: float | None = None, only: Sequence[str] = ()
 ) -> list[Row]:
-    """Measure a network on every labelled picture of a folder.
+    """Screen every labelled picture of a folder, as users do, and compare.
 
     Parameters
     ----------
-    network
-        Of `open_network`.
+    backend
+        Of `micscreen.model.backend.open_backend`.
     folder
         Holds ``images/``, ``labels/`` and perhaps ``particles/``; ``index.json`` lies beside it.
-    boxes
-        Box in px at which the network looks; the contaminations of several are averaged.
+    box_px
+        Box in px at which the network looks; None: as its weights say.
     only
         Beginnings of the names to take; all if empty.
     """
     entries = {e["name"]: e for e in json.loads((folder.parent / "index.json").read_text())}
+    chosen = backend if box_px is None else _AtBox(backend, box_px)
     rows = []
     for name, image, labels, box in load_real(folder):
         if only and not name.startswith(tuple(only)):
             continue
-        h, w = labels.shape
-        contamination = np.zeros((h, w), np.float32)
-        for target in boxes:
-            small, _ = resampled(image, None, target / box)
-            bad = 1.0 - predict(network, small)[0]  # (h', w')
-            contamination += cv2.resize(bad, (w, h), interpolation=cv2.INTER_LINEAR) / len(boxes)
         discs = folder / "particles" / f"{name}.png"
         centres = np.empty((0, 2))
         if discs.exists():
             truth = np.asarray(cv2.imread(str(discs), cv2.IMREAD_GRAYSCALE), np.uint8)
             centres = particle_centres(truth, entries[name]["particle_diameter_px"])
-        rows.append(_row(name, entries[name]["source"], contamination, labels, centres, box))
+        at = labels[np.rint(centres[:, 1]).astype(int), np.rint(centres[:, 0]).astype(int)]
+        true = Picks(x=centres[at == 0, 0], y=centres[at == 0, 1])
+        settings = CleanSettings(box_size=box, contrast="dark")
+        cleaned = clean(Micrograph(image, name=name), true, chosen, settings)
+        source = source_of(name, entries[name]["source"])
+        rows.append(_row(name, source, cleaned, labels))
     return rows
 
 
-def _row(
-    name: str,
-    source: str,
-    contamination: Image,
-    labels: NDArray[np.uint8],
-    centres: NDArray[np.float64],
-    box: float,
-) -> Row:
+class _AtBox:
+    """A back end that looks at another box than its weights say."""
+
+    def __init__(self, backend: Backend, box_px: float) -> None:
+        self.spec, self.device = replace(backend.spec, box_px=box_px), backend.device
+        self.predict = backend.predict
+
+
+def _row(name: str, source: str, cleaned: Cleaned, labels: NDArray[np.uint8]) -> Row:
+    """Compare what was found on one picture with its labels (h, w)."""
+    size = (labels.shape[1], labels.shape[0])
+    mask = cv2.resize(cleaned.contamination, size, interpolation=cv2.INTER_LINEAR)  # (h, w)
+    contamination = np.asarray(mask, dtype=np.float32)
     count = metrics.confusion(contamination, labels)
     known = labels[labels != metrics.IGNORE]
-    x, y = centres[:, 0], centres[:, 1]
-    at = labels[np.rint(y).astype(int), np.rint(x).astype(int)] if len(x) else np.empty(0)
-    goodness = metrics.box_goodness(contamination, x[at == 0], y[at == 0], box)
+    picks = cleaned.picks
+    goodness = np.empty(0) if picks is None or picks.goodness is None else picks.goodness
     found = {
         label: metrics.class_recall(contamination, labels, index)
         for index, label in enumerate(CLASSES, start=1)
@@ -161,7 +129,7 @@ def _row(
     }
     return Row(
         name=name,
-        source=source_of(name, source),
+        source=source,
         bad=float((known > 0).mean()) if known.size else math.nan,
         iou=count.iou,
         precision=count.precision,

@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 
 from micscreen.errors import DeviceError, MissingDependencyError, UsageError
-from micscreen.evaluate import as_json, as_text, evaluate, open_network
+from micscreen.evaluate import as_json, as_text, evaluate
+from micscreen.model.backend import open_backend
 from micscreen.model.export import export_onnx
 from micscreen.model.loss import loss_of
 from micscreen.model.team import Team, together
@@ -359,8 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worst = export(given.checkpoint, given.onnx, given.version, given.box_px, given.good_bias)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
     else:
-        network, about = open_network(given.onnx)
-        rows = evaluate(network, given.data, given.boxes or [about["box_px"]], given.only)
+        backend = open_backend(given.onnx, device="cpu")
+        rows = evaluate(backend, given.data, given.box_px, given.only)
         print(as_text(rows))
         if given.json:
             given.json.write_text(as_json(rows))
@@ -404,7 +405,7 @@ def _parser() -> argparse.ArgumentParser:
     judging = commands.add_parser("evaluate", help="the table of the first bar")
     judging.add_argument("--onnx", type=Path, required=True)
     judging.add_argument("--data", type=Path, required=True)
-    judging.add_argument("--boxes", type=float, nargs="*", help="px; several are averaged")
+    judging.add_argument("--box-px", type=float, help="other than the weights say")
     judging.add_argument("--only", nargs="*", default=[], help="beginnings of names")
     judging.add_argument("--json", type=Path)
     return parser
