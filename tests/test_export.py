@@ -170,11 +170,13 @@ def test_a_set_is_replaced_whole(tmp_path: Path) -> None:
         assert (job / "picks_auto_080_unscreened").is_dir()
         (first.folders[0] / "older.star").touch()
         (job / f"{ASIDE}new-killed").mkdir()
+        (job / "masks").mkdir()
+        (job / "masks" / ".tmp-123-m0.tif").touch()
         store.add(row_of(1, 0, 1, 1), scores_of(table, np.array([1]), np.ones(1)))
         second = export_with(store, [table])
     assert not (job / "picks_auto_080_unscreened").exists()
     assert [path.name for path in second.folders[0].iterdir()] == ["particles.star"]
-    assert not list(job.glob(".tmp*"))
+    assert not list(job.rglob(".tmp*"))
 
 
 def test_a_set_that_fails_leaves_the_older_one(tmp_path: Path) -> None:

@@ -346,9 +346,12 @@ def _scored_picks(
 
 
 def clean_aside(job: Path) -> None:
-    """Remove what a killed run left half-written."""
-    for path in job.glob(f"{ASIDE}*"):
-        shutil.rmtree(path)
+    """Remove what a killed run left half-written; only under the job's lock."""
+    for path in [*job.glob(".tmp-*"), *job.glob("masks/.tmp-*"), *job.glob("thumbnails/.tmp-*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

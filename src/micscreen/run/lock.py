@@ -121,7 +121,7 @@ def _lives(owner: dict[str, Any], path: Path) -> bool:
     if owner.get("host") == socket.gethostname():
         return _process_start(int(owner.get("pid", 0))) == owner.get("started")
     # Both times are the file server's, so that clocks need not agree.
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-clock-") as now:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as now:
         return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime < SILENT_AFTER
 
 
