@@ -126,8 +126,9 @@ def _unlike(channels: NDArray[np.float32]) -> list[str]:
     reasons = []
     texture = float(channels[2].std())
     fine = channels[1] - channels[1].mean()
-    variance = max(float((fine * fine).mean()), 1e-12)
-    kurtosis = float((fine**4).mean()) / variance**2
+    squares = fine * fine
+    variance = max(float(squares.mean()), 1e-12)
+    kurtosis = float((squares * squares).mean()) / variance**2
     near, far = (_correlation(fine, distance) / variance for distance in (2, 8))
     if texture < WHITE_TEXTURE and abs(near) < WHITE_CORRELATION:
         reasons.append("featureless: nothing but white noise; is there any specimen?")
@@ -141,8 +142,10 @@ def _unlike(channels: NDArray[np.float32]) -> list[str]:
 
 def _correlation(image: NDArray[np.float32], distance: int) -> float:
     """Return the mean product of an image (h, w) with itself, moved along x and along y."""
-    along = float((image[:, distance:] * image[:, :-distance]).mean())
-    return (along + float((image[distance:] * image[:-distance]).mean())) / 2
+    along = np.einsum("ij,ij->", image[:, distance:], image[:, :-distance])
+    down = np.einsum("ij,ij->", image[distance:], image[:-distance])
+    count_x, count_y = image[:, distance:].size, image[distance:].size
+    return float(along) / count_x / 2 + float(down) / count_y / 2
 
 
 def _box(shape: tuple[int, ...], box_px: float) -> list[str]:

@@ -147,8 +147,7 @@ class OnnxBackend:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # It would keep the largest picture's memory for good.
-        options.enable_mem_pattern = False  # Of use only when all pictures have one shape.
+        options.enable_mem_pattern = False  # It plans memory per shape, and shapes vary here.
         options.log_severity_level = 4  # What matters is raised below.
         providers: list[Any] = ["CPUExecutionProvider"]
         if cuda is not None:
