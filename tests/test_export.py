@@ -220,6 +220,24 @@ def test_equal_file_names_keep_their_folders(tmp_path: Path) -> None:
     assert found == ["grid1/m.csv", "grid2/m.csv"]
 
 
+def test_files_that_share_a_third_one_are_written_side_by_side(tmp_path: Path) -> None:
+    """Sixty Xmipp files with one config.xmd between them come out whole, with their box."""
+    (tmp_path / "picks").mkdir()
+    config = "# XMIPP_STAR_1 *\ndata_properties\n _particleSize 64\n"
+    (tmp_path / "picks/config.xmd").write_text(config)
+    head = "# XMIPP_STAR_1 *\ndata_particles\nloop_\n _xcoor\n _ycoor\n"
+    tables = []
+    for number in range(60):
+        path = tmp_path / "picks" / f"m{number}.pos"
+        path.write_text(head + " 10 20\n 30 40\n")
+        tables.append(read_coordinates(path))
+    assert tables[0].box_size == 64.0
+    with fill(tmp_path / "job", tables, [np.ones(2)] * 60) as store:
+        folder = export_with(store, tables).folders[0]
+    found = [read_coordinates(path) for path in folder.glob("*.pos")]
+    assert [(len(table), table.box_size) for table in found] == [(2, 64.0)] * 60
+
+
 def test_picks_of_a_failed_micrograph_stand_in_the_third_set_alone(tmp_path: Path) -> None:
     """A file whose micrograph failed is neither kept nor rejected, and has no goodness."""
     tables = per_micrograph(tmp_path / "picks", ["m0.csv", "m1.csv"])

@@ -263,14 +263,8 @@ def _write_own(
         write_subset(table, selection, aside / place, final=final / place)
 
     # Most of the time goes into waiting for the disk, once per file.
-    with ThreadPoolExecutor(1 if _share_files(tables) else WRITERS) as pool:
+    with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(write, tables, verdicts, rows, _layout(tables)))
-
-
-def _share_files(tables: Sequence[PickTable]) -> bool:
-    """Return whether a file belongs to several tables, so that two would write it at a time."""
-    paths = [path for table in tables for path in table.members or (table.source,)]
-    return len(set(paths)) < len(paths)
 
 
 def _layout(tables: Sequence[PickTable]) -> list[Path]:
