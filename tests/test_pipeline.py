@@ -264,8 +264,9 @@ def test_threads_change_nothing_in_the_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"inputs": {"box_size": 48.0}}, "box_size: was 32.0, is now 48.0"),
-        ({"scoring": ScoreSettings(rule="centre")}, "rule: was box, is now centre"),
+        ({"inputs": {"box_size": 48.0}}, "--box-size: was 32.0, is now 48.0"),
+        ({"scoring": ScoreSettings(rule="centre")}, "--rule: was box, is now centre"),
+        ({"inputs": {"other_pixel_size": 2.0}}, "--pixel-size-other: was None, is now 2.0"),
         ({"outputs": OutputSettings(threshold=0.9, thumbnails=0)}, "rethreshold"),
     ],
 )

@@ -36,6 +36,15 @@ FRAMES_CHECKED: Final = 40
 SAMPLES: Final = 6
 """On how many of them they are compared with the density."""
 
+OPTIONS: Final = {
+    "micrographs": "MICROGRAPHS",
+    "other_micrographs": "--micrographs-other",
+    "other_pixel_size": "--pixel-size-other",
+    "output_format": "--format",
+    "tiff_flip_y": "--tiff-flip",
+}
+"""Settings whose option has another name than they."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -180,7 +189,7 @@ def check_identity(store: Store, settings: ScreenSettings, backend: Backend | No
         return
     old, new = known["identity"], settings.identity()
     differences = [
-        f"{group} {name}: was {_shown(old.get(group, {}).get(name))}, is now {_shown(value)}"
+        f"{OPTIONS.get(name) or '--' + name.replace('_', '-')}: was {_shown(old.get(group, {}).get(name))}, is now {_shown(value)}"
         for group, values in new.items()
         for name, value in values.items()
         if _plain(value) != old.get(group, {}).get(name)
@@ -188,7 +197,7 @@ def check_identity(store: Store, settings: ScreenSettings, backend: Backend | No
     if backend is not None and known["model"]["sha256"] != backend.spec.sha256:
         differences.append("the network's weights are others")
     if differences:
-        only_threshold = len(differences) == 1 and "threshold" in differences[0]
+        only_threshold = len(differences) == 1 and differences[0].startswith("--threshold")
         raise JobMismatchError(
             "this job was begun with other arguments:\n  " + "\n  ".join(differences),
             where=settings.output,
