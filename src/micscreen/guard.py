@@ -26,7 +26,7 @@ REST_BAD: Final = 0.3
 further than half a box from all picks less than REST_BAD is bad."""
 
 UNDECIDED: Final = (0.2, 0.8)
-MOSTLY_UNDECIDED: Final = 0.4
+MOSTLY_UNDECIDED: Final = 0.5
 """Share of the image with a contamination between the two above which the network is unsure."""
 
 WHITE_TEXTURE: Final = 0.043
@@ -121,21 +121,40 @@ def _inverted(
     ]
 
 
-def _unlike(channels: NDArray[np.float32]) -> list[str]:
-    """Return what about the input is unlike any micrograph."""
-    reasons = []
-    texture = float(channels[2].std())
+def input_statistics(channels: NDArray[np.float32]) -> dict[str, float]:
+    """Return the numbers by which an input is told from a micrograph.
+
+    Parameters
+    ----------
+    channels
+        Shape (3, H, W): what the network sees.
+
+    Returns
+    -------
+    texture (standard deviation of the texture channel); kurtosis, near and far (correlation over 2
+    and 8 px) of the high-passed channel.
+    """
     fine = channels[1] - channels[1].mean()
     squares = fine * fine
     variance = max(float(squares.mean()), 1e-12)
-    kurtosis = float((squares * squares).mean()) / variance**2
-    near, far = (_correlation(fine, distance) / variance for distance in (2, 8))
-    if texture < WHITE_TEXTURE and abs(near) < WHITE_CORRELATION:
+    return {
+        "texture": float(channels[2].std()),
+        "kurtosis": float((squares * squares).mean()) / variance**2,
+        "near": _correlation(fine, 2) / variance,
+        "far": _correlation(fine, 8) / variance,
+    }
+
+
+def _unlike(channels: NDArray[np.float32]) -> list[str]:
+    """Return what about the input is unlike any micrograph."""
+    found = input_statistics(channels)
+    reasons = []
+    if found["texture"] < WHITE_TEXTURE and abs(found["near"]) < WHITE_CORRELATION:
         reasons.append("featureless: nothing but white noise; is there any specimen?")
-    if not KURTOSIS[0] <= kurtosis <= KURTOSIS[1] or far > SMOOTH:
+    if not KURTOSIS[0] <= found["kurtosis"] <= KURTOSIS[1] or found["far"] > SMOOTH:
         reasons.append(
-            f"unlike: grey values unlike a micrograph's (kurtosis {kurtosis:.2f}, correlation over "
-            f"half a box {far:.2f})"
+            f"unlike: grey values unlike a micrograph's (kurtosis {found['kurtosis']:.2f}, "
+            f"correlation over half a box {found['far']:.2f})"
         )
     return reasons
 

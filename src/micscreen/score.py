@@ -206,7 +206,7 @@ def _neighbourhood_mean(
 ) -> Mean:
     """Return how to average a map, zero where there is no image, around picks."""
     share = image.astype(np.float32)
-    if rule.kind == "box":
+    if rule.kind != "centre":  # for `distance`, only the class is taken from the mean
         corners = _Corners.of(grid, reach * grid.scale_x, reach * grid.scale_y, image.shape)
         if image.all():
             area = (corners.right - corners.left) * (corners.bottom - corners.top)
