@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from micscreen import __version__
-from micscreen.errors import JobError, JobMismatchError, MicscreenError
+from micscreen.errors import JobError, MicscreenError
 from micscreen.io import micrograph_shape
 from micscreen.model.backend import Backend, open_backend
 from micscreen.picks import Picks
@@ -25,7 +25,7 @@ from micscreen.run.plan import Job, Plan, plan
 from micscreen.run.rows import MicrographRow, Scores, decide
 from micscreen.run.settings import ScreenSettings
 from micscreen.run.sources import check_sources, describe_sources
-from micscreen.run.store import STORE_NAME, Store, prepare_folder
+from micscreen.run.store import STORE_NAME, Store, check_identity, prepare_folder
 from micscreen.run.tables import write_micrograph_tables
 from micscreen.run.watch import fingerprint, settled
 from micscreen.run.work import Work, load, pending_row, picks_digest
@@ -35,15 +35,6 @@ FRAMES_CHECKED: Final = 40
 
 SAMPLES: Final = 6
 """On how many of them they are compared with the density."""
-
-OPTIONS: Final = {
-    "micrographs": "MICROGRAPHS",
-    "other_micrographs": "--micrographs-other",
-    "other_pixel_size": "--pixel-size-other",
-    "output_format": "--format",
-    "tiff_flip_y": "--tiff-flip",
-}
-"""Settings whose option has another name than they."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +144,7 @@ def screen(
     tell: Progress = progress or (lambda event: None)
     if (settings.output / STORE_NAME).is_file():
         with Store(settings.output) as store:
-            check_identity(store, settings, None)
+            check_identity(store, settings)
     tell(Event("step", "finding micrographs and coordinates"))
     planned = plan(settings)
     for text in planned.warnings:
@@ -182,43 +173,9 @@ def screen(
             ) from error
 
 
-def check_identity(store: Store, settings: ScreenSettings, backend: Backend | None) -> None:
-    """Raise JobMismatchError, naming each difference, unless the job was begun like this."""
-    known = store.info()
-    if "identity" not in known:
-        return
-    old, new = known["identity"], settings.identity()
-    differences = [
-        f"{OPTIONS.get(name) or '--' + name.replace('_', '-')}: was {_shown(old.get(group, {}).get(name))}, is now {_shown(value)}"
-        for group, values in new.items()
-        for name, value in values.items()
-        if _plain(value) != old.get(group, {}).get(name)
-    ]
-    if backend is not None and known["model"]["sha256"] != backend.spec.sha256:
-        differences.append("the network's weights are others")
-    if differences:
-        only_threshold = len(differences) == 1 and differences[0].startswith("--threshold")
-        raise JobMismatchError(
-            "this job was begun with other arguments:\n  " + "\n  ".join(differences),
-            where=settings.output,
-            hint="For another threshold: micscreen rethreshold JOB --threshold T."
-            if only_threshold
-            else "Give the same arguments to continue it, or another --output.",
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def begin(store: Store, settings: ScreenSettings, backend: Backend) -> None:
     """Note what a new job is, or check that it is the one that is continued."""
-    check_identity(store, settings, backend)
+    check_identity(store, settings, backend.spec.sha256)
     if "identity" not in store.info():
         store.note(
             identity=settings.identity(),
