@@ -21,7 +21,7 @@ def command_reference() -> str:
         "Exit codes: 0 done (also when no pick is left), 2 the run could not begin (usage, files, "
         "names, device), 3 some micrographs failed (they are listed), 130 interrupted.",
     ]
-    context = click.Context(cli, info_name="micscreen")
+    context = click.Context(cli, info_name="micscreen", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
@@ -36,12 +36,13 @@ def _section(command: click.Command, context: click.Context) -> list[str]:
     lines = [f"## micscreen {context.info_name}", "", f"`micscreen {context.info_name} {usage}`"]
     for paragraph in paragraphs:
         lines += ["", paragraph]
-    rows = [p.get_help_record(context) for p in command.get_params(context)]
+    parameters = command.get_params(context)
+    rows = [p.get_help_record(context) for p in parameters if isinstance(p, click.Option)]
     lines += ["", "| option | meaning |", "|---|---|"]
     for names, meaning in (row for row in rows if row is not None):
-        text = " ".join(meaning.split()).replace("|", "\\|")
-        lines.append(f"| `{names}` | {text} |".replace("`|", "` |"))
-    return [line.replace("[auto|", "[auto\\|") if line.startswith("| ") else line for line in lines]
+        cells = [" ".join(text.split()).replace("|", "\\|") for text in (f"`{names}`", meaning)]
+        lines.append(f"| {cells[0]} | {cells[1]} |")
+    return lines
 
 
 if __name__ == "__main__":
