@@ -162,6 +162,29 @@ def test_files_that_a_list_names_are_not_read_twice(tmp_path: Path) -> None:
     assert [path.name for path, _ in found.problems] == ["c_autopick.star"]
 
 
+def test_a_group_is_not_read_again_by_its_files(tmp_path: Path) -> None:
+    """Of a .csg with its .cs files, of which one has no locations, the group is the only table."""
+    group = "results:\n  a:\n    metafile: '>a.cs'\n  b:\n    metafile: '>b.cs'\n"
+    put(tmp_path / "g.csg", group)
+    fields = [("uid", "<u8"), ("location/micrograph_path", "S9")]
+    fields += [("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4")]
+    for name, columns in (("a.cs", fields), ("b.cs", fields[:1])):
+        with (tmp_path / name).open("wb") as file:
+            np.save(file, np.ones(1, np.dtype(columns)))
+    found = read_coordinate_folder(tmp_path)
+    assert [t.format for t in found.tables] == ["cryosparc_csg"]
+    assert found.problems == ()
+
+
+def test_a_file_of_many_gigabytes_is_not_tried(tmp_path: Path) -> None:
+    """The size is looked at before anything is read into memory."""
+    path = put(tmp_path / "a.star")
+    with path.open("r+b") as file:
+        file.truncate(9 << 30)  # sparse: no space is taken
+    with pytest.raises(PicksError, match=r"has 9\.0 GiB"):
+        read_coordinates(path)
+
+
 def test_a_named_format_chooses_the_files_of_a_folder(tmp_path: Path) -> None:
     """With --coordinate-format only files with that format's endings are looked at."""
     put(tmp_path / "a.star")
@@ -218,3 +241,18 @@ def test_formats_that_can_only_be_filtered_say_so(tmp_path: Path) -> None:
         "cryosparc_cs",
         "cryosparc_csg",
     ]
+
+
+def test_the_page_of_formats_is_that_of_the_table() -> None:
+    """Every row of the documentation says the endings, anchor and goodness that the code has."""
+    page = (Path(__file__).parents[1] / "docs" / "formats-coordinates.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.split("\n")]
+    table = {row[0].strip("`"): row for row in rows if row and row[0].startswith("`")}
+    assert list(table) == list(FORMATS)
+    for name, row in FORMATS.items():
+        _, files, anchor, many, goodness, new = table[name]
+        assert tuple(files.split(", ")) == row.extensions
+        assert anchor.startswith(row.anchor)
+        assert ("many" in many) == row.many
+        assert goodness.startswith(f"`{row.goodness_column}`" if row.goodness_column else "-")
+        assert (new == "yes") == (row.write_new is not None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from micscreen.errors import PicksError
-from micscreen.io import star, star_list
+from micscreen.io import read_coordinates, star, star_list
 from micscreen.io.star_rows import _rows_by_line, _rows_by_token
 from micscreen.io.star_text import parse
 from micscreen.io.table import PickFormat, PickTable, Selection
@@ -310,11 +310,23 @@ def test_starfile_reads_what_we_write(tmp_path: Path) -> None:
         assert "micscreenGoodness" in blocks["particles"].columns
 
 
-def test_a_file_of_zero_bytes_has_zero_picks(tmp_path: Path) -> None:
-    """Some programs write nothing at all for no picks; the copy is such a file as well."""
-    table = read(tmp_path, "relion", b"")
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        ("relion", "mic.star", ""),
+        ("relion", "mic.star", "\n# version 30001\n"),
+        ("cryolo_cbox", "mic.cbox", ""),
+        ("xmipp_pos", "mic.pos", POS[: POS.index("data_particles")]),
+    ],
+)
+def test_files_without_any_table_have_zero_picks(
+    tmp_path: Path, kind: str, name: str, content: str
+) -> None:
+    """RELION leaves nothing, Xmipp only a header, for no picks; copies are the same."""
+    table = read(tmp_path, kind, content, name)
     assert len(table) == 0
-    assert subset(table, []) == ""
+    assert read_coordinates(table.source).format == kind
+    assert subset(table, [], []) == content
 
 
 # --- another scale --------------------------------------------------------------------------------
@@ -470,6 +482,18 @@ def test_text_fields_over_several_lines_belong_to_their_row(tmp_path: Path) -> N
     assert by_gemmi(subset(table, [True, False], [0.5, 0]), "_note") == [";first\ndata_x\n;"]
 
 
+def test_odd_headers_keep_their_text_and_get_a_valid_column(tmp_path: Path) -> None:
+    """A remark behind a name is not copied; values on the last name's line stay values."""
+    head = "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY"
+    text = subset(read(tmp_path, "relion", head + " # px 2\n1 2\n"), [True], [0.5])
+    assert text == head + " # px 2\n_micscreenGoodness\n1 2 0.500000\n"
+    table = read(tmp_path, "relion", head + " 1 2\n3 4\n")
+    for keep, rows in (([True, False], ["1"]), ([False, True], ["3"])):
+        text = subset(table, keep, [0.5, 0.5])
+        assert by_gemmi(text, "_rlnCoordinateX") == rows
+        assert by_gemmi(text, "_micscreenGoodness") == ["0.500000"]
+
+
 def test_a_folder_named_data_something_is_no_block(tmp_path: Path) -> None:
     """RELION takes 'data_set1/a.mrc' for a value wherever it stands, and so do we."""
     content = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n"
@@ -518,6 +542,11 @@ def test_long_files_are_cut_right_where_pieces_meet(tmp_path: Path) -> None:
     ("kind", "content", "says"),
     [
         ("relion", AUTOPICK.replace("1.2345e+03 ", ""), "line 12: a row has 3 values"),
+        (
+            "relion",
+            "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_c\n" + "1 2\n" * 3,
+            "line 6: a row",
+        ),
         ("relion", AUTOPICK.replace("-4.250000", "north"), "line 12: column _rlnCoordinateY says"),
         ("relion", AUTOPICK.replace("-4.250000", "nan"), "line 12: column _rlnCoordinateY says"),
         ("relion", AUTOPICK[: AUTOPICK.index(" -0.0")], "a row has 2 values"),
@@ -533,7 +562,7 @@ def test_long_files_are_cut_right_where_pieces_meet(tmp_path: Path) -> None:
             "tomography",
         ),
         ("cryolo_cbox", CBOX.replace("201", "0"), "box size of 0.0 px"),
-        ("xmipp_pos", "# XMIPP_STAR_1 *\ndata_header\n", "no table with the columns xcoor"),
+        ("xmipp_pos", "# XMIPP_STAR_1 *\ndata_a\n", "no table with the columns xcoor"),
     ],
 )
 def test_broken_files_are_refused_with_the_place(
@@ -597,11 +626,11 @@ def test_a_list_gathers_the_picks_of_all_its_files(project: Path) -> None:
 def test_a_list_that_was_moved_is_read_from_the_project_folder(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list outside of the project works when the working directory is the project."""
+    """A list outside of the project works when the working directory lies in the project."""
     elsewhere = tmp_path / "lists" / "mine.star"
     elsewhere.parent.mkdir()
     elsewhere.write_text(LIST)
-    monkeypatch.chdir(project)
+    monkeypatch.chdir(project / "AutoPick")
     assert len(FORMATS["relion_list"].read(elsewhere)) == 6
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from micscreen.errors import PicksError
 from micscreen.io.star_copy import Cells, Edits, write_parts
 from micscreen.io.star_new import fixed, write_cbox, write_pos, write_relion
+from micscreen.io.star_rows import skip
 from micscreen.io.star_text import Loop, StarText, load, new_column
 from micscreen.io.table import PickFormat, PickTable, Selection
 from micscreen.io.xmipp import config_box, copy_config
@@ -186,8 +187,8 @@ def _look_once(layout: _Layout, path: Path, state: tuple[int, ...]) -> StarText:
 
 def _pick_loops(layout: _Layout, text: StarText) -> list[Loop]:
     """Return the tables of picks; PicksError says what is there instead of them."""
-    if not len(text.data) and layout.micrograph is None:
-        return []  # A file of 0 bytes: some programs mean 'no picks'.
+    if not text.blocks and layout.micrograph is None:
+        return []  # RELION leaves a file without any block for a micrograph without picks.
     tags = {tag for loop in text.loops for tag in loop.tags}
     if foreign := [tag for tag in _TOMOGRAPHY if tag in tags]:
         raise PicksError(
@@ -196,7 +197,7 @@ def _pick_loops(layout: _Layout, text: StarText) -> list[Loop]:
             hint="micscreen screens picks of single-particle micrographs.",
         )
     loops = text.loops_with(layout.needed)
-    if loops:
+    if loops or (layout is _POS and "header" in text.blocks):
         return loops
     raise PicksError(
         f"no table with the columns {', '.join(tag[1:] for tag in layout.needed)}",
@@ -241,13 +242,23 @@ def _merits(layout: _Layout, text: StarText, loops: list[Loop]) -> NDArray[np.fl
 
 
 def has(head: bytes, *tags: str) -> bool:
-    """Whether all these column names stand in the text."""
-    return all(re.search(rb"^[ \t]*" + tag.encode() + rb"(?=\s)", head, re.M) for tag in tags)
+    """Whether all these column names stand at the start of a line of the text."""
+    return all(
+        tag in head and re.search(rb"^[ \t]*" + tag + rb"(?=\s)", head, re.MULTILINE)
+        for tag in (name.encode() for name in tags)
+    )
 
 
 def _sniff_relion(path: Path, head: bytes) -> bool:
+    if path.suffix.lower() == ".star" and len(head) < HEAD and skip(head, 0) == len(head):
+        return True  # nothing but comments
     foreign = (_PARTICLES.micrograph or "", *_TOMOGRAPHY)
     return has(head, _RELION.x, _RELION.y) and not any(has(head, tag) for tag in foreign)
+
+
+def _sniff_pos(path: Path, head: bytes) -> bool:
+    nothing = path.suffix.lower() == ".pos" and head.startswith(b"# XMIPP_STAR_1")
+    return nothing or has(head, *_POS.needed)
 
 
 def _sniff_particles(path: Path, head: bytes) -> bool:
@@ -306,7 +317,7 @@ FORMATS: Final = (
         y_rule="file rows",
         many=False,
         goodness_column=_POS.goodness,
-        sniff=lambda path, head: has(head, *_POS.needed),
+        sniff=_sniff_pos,
         read=partial(read, _POS),
         write_subset=partial(write_subset, _POS),
         write_new=write_pos,

@@ -87,24 +87,15 @@ def _kept_rows(
         stop = (rows[kept, 1] - offset).tolist()
         pieces.append([data[a:b] for a, b in zip(start, stop, strict=True)])
         lines = list(map(b"".join, zip(*pieces, strict=True)))
-        between = np.any(rows[:, 1] < np.append(rows[1:, 0], after))
-        if between or not all(line.endswith(b"\n") for line in lines):
-            last = at + len(rows) == len(loop)
-            lines = _with_gaps(
-                data, rows - offset, dict(zip(kept.tolist(), lines, strict=True)), last=last
-            )
+        if np.any(rows[:, 1] < np.append(rows[1:, 0], after)):
+            lines = _with_gaps(data, rows - offset, dict(zip(kept.tolist(), lines, strict=True)))
         yield b"".join(lines)
 
 
-def _with_gaps(
-    data: bytes, rows: NDArray[np.int64], kept: dict[int, bytes], *, last: bool
-) -> list[bytes]:
-    """Put back comments and blank lines between rows; rows that shared a line get their own."""
+def _with_gaps(data: bytes, rows: NDArray[np.int64], kept: dict[int, bytes]) -> list[bytes]:
+    """Put back the comments and blank lines that stand between rows."""
     starts = [*rows[1:, 0].tolist(), len(data)]
     whole: list[bytes] = []
     for i, (end, following) in enumerate(zip(rows[:, 1].tolist(), starts, strict=True)):
-        line = kept.get(i, b"")
-        if line and not line.endswith(b"\n") and not (last and i + 1 == len(rows)):
-            line += b"\n"
-        whole.extend((line, data[end:following]))
+        whole.extend((kept.get(i, b""), data[end:following]))
     return whole

@@ -36,7 +36,7 @@ VALUE: Final = re.compile(
     |[^\s'"]\S*""",
     re.VERBOSE | re.DOTALL,
 )
-_REST_OF_ROW: Final = re.compile(rb"[ \t\r]*(?:#[^\n]*)?\n")
+_REST_OF_ROW: Final = re.compile(rb"[ \t\r]*(?:#[^\n]*)?(?:\n|\Z)")
 REST_OF_LABEL: Final = re.compile(rb"([ \t]*(?:#[^\r\n]*)?)(\r?\n|\Z)")
 _STOPS: Final = b"_#dDlL"
 
@@ -124,18 +124,23 @@ def _cut_lines(
         if _stops(data, offset + int(heads[i])):
             lines, heads, end = lines[:i], heads[:i], int(starts[lines[i]])
             break
-    odd = np.flatnonzero(counts[lines] != n_tags)
-    if odd.size:
-        start, stop = (int(at[lines[odd[0]]]) + offset for at in (starts, stops))
-        if odd[0] > 0 and not re.search(rb"""['"#]|^;""", data[start:stop]):
-            raise _uneven(path, data, start, int(counts[lines[odd[0]]]), n_tags)
-        return None
-    values = values[: n_tags * len(lines)]
+    counts = counts[lines]
+    values = values[: int(counts.sum())]
     letters = chars[values[:, 0]]
-    if np.any(letters == ord("#")) or np.any((chars[heads] == ord(";")) & (heads == starts[lines])):
-        return None
     quoted = values[(letters == ord('"')) | (letters == ord("'"))]
-    if np.any(chars[quoted[:, 0]] != chars[quoted[:, 1] - 1]) or np.any(np.ptp(quoted, 1) < 2):
+    if (
+        np.any(letters == ord("#"))
+        or np.any((chars[heads] == ord(";")) & (heads == starts[lines]))
+        or np.any(chars[quoted[:, 0]] != chars[quoted[:, 1] - 1])
+        or np.any(np.ptp(quoted, axis=1) < 2)
+    ):
+        return None
+    odd = np.flatnonzero(counts != n_tags)
+    if odd.size:
+        here, after = int(counts[odd[0]]), counts[odd[0] + 1 : odd[0] + 2].tolist()
+        last = not after and (end < len(chars) or piece[1] == len(data))
+        if here > n_tags or after == [n_tags] or last:
+            raise _uneven(path, data, int(heads[odd[0]]) + offset, here, n_tags)
         return None
     rows = np.stack((starts[lines], stops[lines]), axis=1)
     table = values.reshape(len(lines), n_tags, 2)
@@ -143,7 +148,7 @@ def _cut_lines(
 
 
 def _rows_by_token(data: Text, at: int, n_tags: int, numbers: list[int], path: Path) -> Cut:
-    """Cut rows value by value, however they are laid out."""
+    """Cut rows value by value, over any number of lines; each row starts on a new one."""
     spans = array("q")
     while not _stops(data, value := skip(data, at)) and (found := VALUE.match(data, value)):
         spans.extend(found.span())
@@ -151,18 +156,27 @@ def _rows_by_token(data: Text, at: int, n_tags: int, numbers: list[int], path: P
     values = np.array(spans, np.int64).reshape(-1, 2)
     if not len(values):
         return Cut(*_empty(len(numbers)), end=at)
-    if left := len(values) % n_tags:
-        raise _uneven(path, data, int(values[-left, 0]), left, n_tags)
-    table = values.reshape(-1, n_tags, 2)
+    whole = len(values) // n_tags * n_tags
+    table = values[:whole].reshape(-1, n_tags, 2)
     rows = np.empty((len(table), 2), np.int64)
-    last = 0
-    ends = table[:, -1, 1]
-    for i, (start, end) in enumerate(zip(table[:, 0, 0].tolist(), ends.tolist(), strict=True)):
-        begin = max(data.rfind(b"\n", 0, start) + 1, last)
-        rest = _REST_OF_ROW.match(data, end)
-        last = rest.end() if rest else end
-        rows[i] = start if data[begin:start].strip() else begin, last
-    return Cut(rows, ends, table[:, numbers], max(at, last))
+    for i, (first, last) in enumerate(table[:, [0, -1], [0, 1]].tolist()):
+        begin = data.rfind(b"\n", 0, first) + 1
+        rest = _REST_OF_ROW.match(data, last)
+        if rest is None:
+            raise _uneven_line(path, data, values, begin, n_tags)
+        # Only the first row may share its line, with the last column name.
+        rows[i] = first if data[begin:first].strip() else begin, rest.end()
+    if whole < len(values):
+        begin = data.rfind(b"\n", 0, int(values[whole, 0])) + 1
+        raise _uneven_line(path, data, values, begin, n_tags)
+    return Cut(rows, table[:, -1, 1], table[:, numbers], max(at, int(rows[-1, 1])))
+
+
+def _uneven_line(path: Path, data: Text, values: Spans, begin: int, n_tags: int) -> PicksError:
+    """Return the error for the line at byte `begin`, which no row starts and ends with."""
+    end = data.find(b"\n", begin) % (len(data) + 1)
+    on_line = int(np.sum((values[:, 0] >= begin) & (values[:, 0] < end)))
+    return _uneven(path, data, begin, on_line, n_tags)
 
 
 def _uneven(path: Path, data: Text, at: int, found: int, expected: int) -> PicksError:
