@@ -62,7 +62,8 @@ def test_picks_outside_and_too_few_are_not_asked() -> None:
     """Picks beyond the edge or not finite are not counted, and a handful does not decide."""
     image, centres = small()
     away = np.array([[-50.0, 10.0], [np.nan, 5.0], [1e9, 1e9]])
-    assert pick_contrast(image - image.mean(), 16, np.concatenate([centres, away]))[1] == len(centres)
+    flat = image - image.mean()
+    assert pick_contrast(flat, 16, np.concatenate([centres, away]))[1] == len(centres)
     few = decide_contrast(image, 16, centres[:5])
     assert "picks" not in few.evidence
     assert Picks(x=centres[:0, 0], y=centres[:0, 1]).x.size == 0

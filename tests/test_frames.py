@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,6 +30,17 @@ def test_each_kind_of_frame_is_found_on_its_side(kind: str) -> None:
     assert (top, right) == (0, 280)
     assert 12 <= left <= 14
     assert 227 <= bottom <= 230
+
+
+def test_the_blurred_rim_of_a_frame_goes_with_it() -> None:
+    """A denoised picture smears image into its frame: rows that are mostly frame are cut too."""
+    image = cv2.GaussianBlur(picture(), (0, 0), 1.5)
+    image[:, :12] = image[:, 12:13]
+    smeared = cv2.GaussianBlur(image, (9, 1), 2.0)
+    change = np.abs(np.diff(smeared, axis=1)).mean(axis=0)
+    left = find_frame(smeared)[2]
+    assert left > np.flatnonzero(change > 0.1 * np.median(change))[0] + 1
+    assert left <= 14
 
 
 def test_a_picture_without_frame_loses_nothing() -> None:

@@ -12,7 +12,7 @@ from micscreen.errors import UsageError
 from micscreen.model.backend import FakeBackend
 from micscreen.tiles import TileSettings, predict_whole
 
-SMALL = TileSettings(limit=64, side=96, halo=24, blend=8, multiple=8)
+SMALL = TileSettings(limit=64, side=96, halo=24, blend=12, multiple=8)
 
 
 @settings(deadline=None, max_examples=20)
