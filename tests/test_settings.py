@@ -21,20 +21,26 @@ from micscreen.run.settings import (
 
 @pytest.mark.parametrize(
     ("threshold", "name"),
-    [(0.9, "auto_090"), (0.755, "auto_076"), (1.0, "auto_100"), (0.0, "auto_000"), (-1, "full")],
+    [
+        (0.9, "auto_090"),
+        (0.755, "auto_0755"),
+        (0.8, "auto_080"),
+        (0.29, "auto_029"),
+        (1.0, "auto_100"),
+        (0.0, "auto_000"),
+        (-1, "full"),
+    ],
 )
 def test_the_name_tells_the_threshold(threshold: float, name: str) -> None:
-    """Three digits, rounded and not cut off; -1 is `full`."""
+    """Three digits, more where three would not tell; -1 is `full`."""
     assert threshold_name(threshold) == name
 
 
-@given(st.floats(0, 1))
-def test_every_threshold_has_a_name_of_three_digits(threshold: float) -> None:
-    """Whatever the threshold, the name has a prefix and three digits within 0 to 100."""
-    prefix, digits = threshold_name(threshold, "manual").split("_")
-    assert prefix == "manual"
-    assert len(digits) == 3
-    assert 0 <= int(digits) <= 100
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_different_thresholds_have_different_names(one: int, two: int) -> None:
+    """Thresholds that differ in the third decimal never share a name: no set replaces another."""
+    names = {threshold_name(one / 1000, "manual"), threshold_name(two / 1000, "manual")}
+    assert len(names) == (1 if one == two else 2)
 
 
 @pytest.mark.parametrize("threshold", [-0.5, 1.01, 80, float("nan")])

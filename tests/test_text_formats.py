@@ -178,7 +178,7 @@ def test_an_empty_file_has_no_picks(tmp_path: Path) -> None:
         ("csv", "micrograph,x,y\n,1,2\n", ["line 2: has no micrograph name"]),
         ("csv", 'x,y\n1,2\n"3,4\n5,6\n', ["line 3: a quote is opened"]),
         ("csv", "a,b\n1,2\n", ["neither two numbers nor columns x and y"]),
-        ("csv", "x\ty\n1\t2\n", ["this is `tsv`, not `csv`", "--format tsv"]),
+        ("csv", "x\ty\n1\t2\n", ["this is `tsv`, not `csv`", "--coordinate-format tsv"]),
         ("txt", "1 2\n3\nx y\n", ["line 2: y is ''", "line 3: x is 'x'"]),
         ("csv", "x,y" + "z" * 200_000 + "\n", ["line 1: cannot be split"]),
         ("csv", "x,y\n12,5,7,5\n", ["Decimal points are dots"]),

@@ -7,6 +7,36 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
+
+_LATER: Final[set[Path]] = set()
+"""Folders that `synced_later` has promised to bring to disk."""
+
+
+@contextmanager
+def synced_later(folder: Path) -> Iterator[None]:
+    """Bring the files that are written below `folder` to disk together, when all are written.
+
+    For a folder that nobody sees yet: one wait for the disk in place of one per file, which is
+    most of the time where there are thousands.
+    """
+    _LATER.add(folder)
+    try:
+        yield
+        for path in folder.rglob("*"):
+            if path.is_file():
+                _sync(path)
+    finally:
+        _LATER.discard(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the data of a file are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -28,11 +58,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     aside = path.with_name(start + tail)
     try:
         yield aside
-        descriptor = os.open(aside, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if _LATER.isdisjoint(path.parents):
+            _sync(aside)
         aside.replace(path)
     finally:
         with suppress(FileNotFoundError):

@@ -46,7 +46,7 @@ def decode(data: bytes, path: Path) -> str:
         raise PicksError(
             "is not a text file in UTF-8 or ASCII: it has zero bytes",
             where=path,
-            hint="Save it as plain text (UTF-8), or name its format with --format.",
+            hint="Save it as plain text (UTF-8), or name its format with --coordinate-format.",
         )
     return data.decode("utf-8", "surrogateescape")
 

@@ -126,7 +126,9 @@ def _open(path: Path, kind: str) -> _Content:
         )
     if layout.kind != kind:
         raise PicksError(
-            f"this is `{layout.kind}`, not `{kind}`", where=path, hint=f"--format {layout.kind}"
+            f"this is `{layout.kind}`, not `{kind}`",
+            where=path,
+            hint=f"--coordinate-format {layout.kind}",
         )
     if layout.header is None:
         lines[data[0]] = lines[data[0]].removeprefix(text_lines.BYTE_ORDER_MARK)

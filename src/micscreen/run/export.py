@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from micscreen.errors import JobError, UsageError
 from micscreen.io import FORMATS, write_picks, write_subset
+from micscreen.io.files import synced_later
 from micscreen.io.table import PickTable, Selection
 from micscreen.picks import CLASS_NAMES, REASONS, Picks
 from micscreen.run.lock import JobLock
@@ -354,7 +355,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     aside = folder.with_name(f"{ASIDE}new-{folder.name}")
     aside.mkdir()
     try:
-        yield aside
+        with synced_later(aside):
+            yield aside
         _discard(folder)
         aside.rename(folder)
     finally:

@@ -181,20 +181,14 @@ def geometry_warnings(frames: Sequence[tuple[tuple[int, int], Picks]]) -> list[s
     frames
         Shape (h, w) of a micrograph in px, and its picks.
     """
-    fractions = [
-        np.stack([p.x / w, p.y / h, p.y / w, p.x / h])
-        for (h, w), p in frames
-        if len(p)
-    ]
+    fractions = [np.stack([p.x / w, p.y / h, p.y / w, p.x / h]) for (h, w), p in frames if len(p)]
     if not fractions:
         return []
     x, y, swapped_x, swapped_y = np.concatenate(fractions, axis=1)  # each (n,)
     outside = (x < 0) | (y < 0) | (x > 1) | (y > 1)
     share = float(outside.mean())
     if share > 0.001:
-        text = (
-            f"{outside.sum()} of {len(x)} picks checked ({share:.1%}) lie outside their frame"
-        )
+        text = f"{outside.sum()} of {len(x)} picks checked ({share:.1%}) lie outside their frame"
         reach = float(np.quantile(np.maximum(x, y), 0.995))
         if share > 0.01 and ((swapped_x <= 1) & (swapped_y <= 1)).mean() > 1 - share / 10:
             text += "; with x and y swapped they fit"

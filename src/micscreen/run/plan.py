@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.errors import MatchError, MicrographError, MicscreenError, PicksError, UsageError
-from micscreen.io import match, read_coordinate_folder, read_micrograph
+from micscreen.io import FORMATS, match, read_coordinate_folder, read_micrograph
 from micscreen.io.table import PickTable
 from micscreen.run.find import (
     NAMES_SHOWN,
@@ -183,7 +183,12 @@ def _make_jobs(
 ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
     """Pair micrographs with the entries of the tables; return jobs and the names left over."""
     entries = [(t, m) for t, table in enumerate(tables) for m in range(len(table.micrographs))]
-    names = [tables[t].micrographs[m] for t, m in entries]
+    # A file of one micrograph is known by its path, so that equal names in two folders are told
+    # apart by the folders that they share with their micrographs.
+    names = [
+        tables[t].micrographs[m] if FORMATS[tables[t].format].many else str(tables[t].source)
+        for t, m in entries
+    ]
     found = match([str(path) for path in micrographs], names)
     if not found.pairs and names:
         raise MatchError(

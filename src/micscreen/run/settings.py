@@ -186,6 +186,13 @@ def check_threshold(threshold: float) -> None:
 
 
 def threshold_name(threshold: float, prefix: str = "auto") -> str:
-    """Return the part of output names that tells the threshold: `auto_080`, or `full` for -1."""
+    """Return the part of output names that tells the threshold: `auto_080`, or `full` for -1.
+
+    Three digits, and more only where three would give two thresholds one name: 0.755 is
+    `auto_0755`.
+    """
     check_threshold(threshold)
-    return "full" if threshold == -1 else f"{prefix}_{round(threshold * 100):03d}"
+    if threshold == -1:
+        return "full"
+    digits = f"{threshold:.6f}".replace(".", "").rstrip("0").ljust(3, "0")
+    return f"{prefix}_{digits}"

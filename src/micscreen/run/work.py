@@ -150,7 +150,8 @@ class Work:
             elif pixel_size is not None:
                 mask_pixel_size = pixel_size / cleaned.scale
             path = folder / "masks" / f"{job.name}.{outputs.mask_format}"
-            write_mask(path, mask, pixel_size=mask_pixel_size)
+            flip = self.settings.inputs.tiff_flip_y
+            write_mask(path, mask, pixel_size=mask_pixel_size, tiff_flip_y=flip)
         if job.name in self.thumbnails:
             picks = cleaned.picks
             picture = draw_thumbnail(
