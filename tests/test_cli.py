@@ -219,7 +219,7 @@ def test_other_arguments_are_refused_by_name(small_set, job: Path) -> None:
     words[words.index(64)] = 80
     done = micscreen(*words)
     assert done.returncode == 2
-    assert "box_size" in done.stderr
+    assert "--box-size" in done.stderr
     assert "64" in done.stderr
     assert "80" in done.stderr
 
