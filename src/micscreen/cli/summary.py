@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +50,7 @@ def print_outcome(outcome: Outcome, *, brief: bool = False) -> None:
     report = outcome.export
     assert report is not None
     new = outcome.done + len(outcome.failed) - outcome.skipped
-    rate = f", {new / outcome.seconds:.1f} per second" if new and outcome.seconds > 0 else ""
+    rate = f", {new / outcome.seconds:.2g} per second" if new and outcome.seconds > 0 else ""
     click.echo(
         f"Screened {outcome.done} of {outcome.micrographs} micrographs"
         + (f" ({outcome.skipped} of them before)" if outcome.skipped else "")
@@ -89,7 +90,14 @@ def print_listed(what: str, entries: Sequence[tuple[str, str]]) -> None:
     """Print the first few (name, reason), and how many there are."""
     if not entries:
         return
-    click.secho(f"{len(entries)} {what}:", fg="red" if what == "failed" else "yellow")
+    keys = Counter(
+        part.split(":")[0] for _, reason in entries for part in reason.split("; ") if ":" in part
+    )
+    by_key = ", ".join(f"{key} {count}" for key, count in keys.most_common())
+    click.secho(
+        f"{len(entries)} {what}" + (f" ({by_key}):" if what == "suspect" else ":"),
+        fg="red" if what == "failed" else "yellow",
+    )
     for name, reason in entries[:LISTED]:
         click.echo(f"  {name}: {reason}")
     if len(entries) > LISTED:
