@@ -269,6 +269,17 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
     assert (spec.margin, spec.multiple, spec.contrast) == (48, 8, "dark")
 
 
+def test_a_training_can_start_from_another(shards: Path, tmp_path: Path) -> None:
+    """With a checkpoint to start from, the first weights are its averaged ones."""
+    first = train.fit(SETTINGS, shards, tmp_path / "first", most_chunks=1)
+    still = train.FitSettings(steps=100, batch=2, crop=64, rate=0.0, decay=0.0, device="cpu")
+    second = train.fit(still, shards, tmp_path / "second", most_chunks=1, start=first)
+    one, two = weights(first), weights(second)
+    for name in one:
+        if name.startswith("average.") and name.endswith("weight"):
+            torch.testing.assert_close(one[name], two[name])
+
+
 def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
     """Two processes that share the batches write one checkpoint, and both can go on from it."""
     out = tmp_path / "team"

@@ -123,6 +123,7 @@ def fit(
     hold_out: Sequence[str] = (),
     most_chunks: int | None = None,
     team: Team | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train, or continue a training, and return the checkpoint.
 
@@ -140,12 +141,18 @@ def fit(
         Stop after so many chunks in this session, as an interruption would.
     team
         This process's place among several that train together.
+    start
+        Checkpoint of another training, whose averaged weights are the first ones.
     """
     import torch
 
     device = open_device(settings.device)
     team = team or Team()
     state = _Training(settings, device, out, team)
+    if start and state.steps == 0:
+        weights = torch.load(start, map_location=device, weights_only=True)["average"]
+        state.net.load_state_dict(weights)
+        state.average = weights
     pictures = load_real(real, hold_out) if real else []
     share = settings.batch // team.size
     plan = BatchPlan(
@@ -248,7 +255,6 @@ class _Training:
 
         for state in (self.net.state_dict(), self.average):
             self.team.mean([value for value in state.values() if value.dtype.is_floating_point])
-
         self.chunk += 1
         if self.team.rank:
             return
@@ -258,21 +264,13 @@ class _Training:
             "net": self.net.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "chunk": self.chunk,
-            "steps": self.steps,
-            "elapsed": self.elapsed,
-            "seen": self.seen,
+            **{name: getattr(self, name) for name in ("chunk", "steps", "elapsed", "seen")},
         }
         aside = self.path.with_suffix(".part")
         torch.save(saved, aside)
         aside.replace(self.path)
-        row = {
-            "chunk": self.chunk,
-            "steps": self.steps,
-            "elapsed_s": round(self.elapsed, 1),
-            "loss": round(loss, 4),
-            "samples": self.steps * self.settings.batch,
-        }
+        row = {"chunk": self.chunk, "steps": self.steps, "elapsed_s": round(self.elapsed, 1)}
+        row |= {"samples": self.steps * self.settings.batch, "loss": round(loss, 4)}
         with (self.path.parent / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
         print(row, flush=True)
@@ -354,8 +352,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             torch.set_num_threads(given.threads)
         settings = FitSettings(**{name: getattr(given, name) for name in _SETTINGS})
-        work = partial(fit, settings, given.shards, given.out, given.real, given.hold_out, None)
-        together(work, given.processes, given.out / "meeting")
+        data = (given.shards, given.out, given.real, given.hold_out)
+        work = partial(fit, settings, *data, None, start=given.start)
+        together(work, given.processes)
     elif given.command == "export":
         worst = export(given.checkpoint, given.onnx, given.version, given.box_px, given.good_bias)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
@@ -384,13 +383,15 @@ def _parser() -> argparse.ArgumentParser:
     shards.add_argument("--first", type=int, default=0, help="number of the first shard")
     shards.add_argument("--seed", type=int, default=0)
     for name in _SHARES:
-        default = getattr(Recipe, name)
-        shards.add_argument("--" + name.replace("_", "-"), type=float, default=default)
+        shards.add_argument(
+            f"--{name.replace('_', '-')}", type=float, default=getattr(Recipe, name)
+        )
     fitting = commands.add_parser("fit", help="train, or continue")
     fitting.add_argument("--shards", type=Path, required=True)
     fitting.add_argument("--out", type=Path, required=True)
     fitting.add_argument("--real", type=Path, help="folder with images/ and labels/")
     fitting.add_argument("--hold-out", nargs="*", default=[], help="beginnings of names")
+    fitting.add_argument("--start", type=Path, help="checkpoint with the first weights")
     fitting.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
     fitting.add_argument("--processes", type=int, default=1, help="that share every batch")
     for name in _SETTINGS:
@@ -400,8 +401,8 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--checkpoint", type=Path, required=True)
     exporting.add_argument("--onnx", type=Path, required=True)
     exporting.add_argument("--version", default="1")
-    exporting.add_argument("--box-px", type=float, default=16.0)
-    exporting.add_argument("--good-bias", type=float, default=0.0)
+    for name, default in (("--box-px", 16.0), ("--good-bias", 0.0)):
+        exporting.add_argument(name, type=float, default=default)
     judging = commands.add_parser("evaluate", help="the table of the first bar")
     judging.add_argument("--onnx", type=Path, required=True)
     judging.add_argument("--data", type=Path, required=True)
