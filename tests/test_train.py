@@ -244,6 +244,19 @@ def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(odds[1] * 3.0, odds[0], rtol=1e-3)
 
 
+def test_sharpness_multiplies_all_logits(shards: Path, tmp_path: Path) -> None:
+    """A sharpness of 2 squares the odds between any two classes, after the bias."""
+    pytest.importorskip("onnx")
+    checkpoint = train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    channels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    odds = []
+    for sharpness in (1.0, 2.0):
+        train.export(checkpoint, tmp_path / "net.onnx", good_bias=0.7, sharpness=sharpness)
+        found = open_backend(tmp_path / "net.onnx", device="cpu").predict(channels)[0]
+        odds.append(found[0] / found[1])
+    np.testing.assert_allclose(odds[0] ** 2, odds[1], rtol=1e-3)
+
+
 def test_the_four_commands_lead_from_nothing_to_a_table(
     real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.errors import ModelError
+from micscreen.frames import find_frame
 from micscreen.preprocess import normalise
 from micscreen.simulate import Recipe, simulate_scene
 
@@ -184,7 +185,8 @@ def _draw_real(
     source = sources[int(rng.integers(len(sources)))]
     of_source = [entry for entry in real if entry[0].startswith(source)]
     _, image, labels, box = of_source[int(rng.integers(len(of_source)))]
-    target = max(rng.uniform(14.0, 24.0), 8.0 + 112.0 * box / min(image.shape))
+    target = max(rng.uniform(13.0, 21.0), 8.0 + 112.0 * box / min(image.shape))
     small, truth = resampled(image, labels, target / box)
     assert truth is not None
-    return small, truth
+    top, bottom, left, right = find_frame(small)  # as in use, where a frame is cut off first
+    return small[top:bottom, left:right], truth[top:bottom, left:right]

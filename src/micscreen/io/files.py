@@ -53,13 +53,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         The file to write; its folder is made when it is missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not _LATER.isdisjoint(path.parents):
+        yield path  # nobody sees this folder before it is whole
+        return
     start = f".tmp-{os.getpid()}-{threading.get_ident() % 10**6}-"
     tail = path.name.encode()[-(255 - len(start)) :].decode(errors="ignore")
     aside = path.with_name(start + tail)
     try:
         yield aside
-        if _LATER.isdisjoint(path.parents):
-            _sync(aside)
+        _sync(aside)
         aside.replace(path)
     finally:
         with suppress(FileNotFoundError):
