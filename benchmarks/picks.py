@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import write_table
 
+from common import write_table
 from micscreen.cleaning import CleanSettings, clean
 from micscreen.io import read_micrograph, read_picks
 from micscreen.model.backend import open_backend

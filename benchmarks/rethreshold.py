@@ -13,8 +13,8 @@ from pathlib import Path
 
 import mrcfile
 import numpy as np
-from common import write_table
 
+from common import write_table
 from micscreen import InputSettings, OutputSettings, ScreenSettings, screen
 from micscreen.model.backend import FakeBackend
 from micscreen.run.export import rethreshold

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import mrcfile
 import numpy as np
+
 from common import make_micrographs, write_picks_for, write_table
 from micscreen.cleaning import CleanSettings, clean
-
 from micscreen.io import read_micrograph, read_picks
 from micscreen.model.backend import open_backend
 from micscreen.preprocess import prepare

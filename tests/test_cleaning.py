@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import BOX, field
 
 from micscreen.cleaning import Cleaned, CleanSettings, clean
 from micscreen.errors import MicrographError, UsageError
@@ -19,6 +18,7 @@ from micscreen.model.backend import FakeBackend
 from micscreen.picks import CLASS_NAMES, REASONS, Picks
 from micscreen.score import ScoreRule, keep
 from micscreen.tiles import TileSettings
+from synthetic import BOX, field
 
 BACKEND = FakeBackend()
 ICE = ((120.0, 140.0, 24.0), (330.0, 380.0, 20.0))

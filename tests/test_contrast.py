@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic import BOX, field
 
 from micscreen.contrast import decide_contrast, pick_contrast
 from micscreen.picks import Picks
 from micscreen.resample import resample
+from synthetic import BOX, field
 
 
 def small(seed: int = 0, **how: object) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

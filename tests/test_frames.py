@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic import field
 
 from micscreen.frames import dead_areas, find_frame, mend
 from micscreen.resample import resample
+from synthetic import field
 
 
 def picture(seed: int = 0) -> NDArray[np.float32]:

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic import BOX, field
 
 from micscreen.guard import suspect
 from micscreen.picks import Picks
 from micscreen.preprocess import ModelInput, prepare
+from synthetic import BOX, field
 
 SHAPE = (480, 560)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+
 from micrograph_files import (
     bare,
     header,
@@ -23,7 +24,6 @@ from micrograph_files import (
     png_bytes,
     tiff_bytes,
 )
-
 from micscreen.errors import MicrographError, MicrographFormatError
 from micscreen.io.micrographs import (
     micrograph_shape,

@@ -18,6 +18,7 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+
 from micrograph_files import (
     FUZZ,
     header,
@@ -27,7 +28,6 @@ from micrograph_files import (
     tiff_bytes,
     write,
 )
-
 from micscreen.errors import MicrographError, MicrographFormatError, UsageError
 from micscreen.io.micrographs import (
     MICROGRAPH_SUFFIXES,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from micrograph_files import (
     FUZZ,
     MODES,
@@ -17,7 +18,6 @@ from micrograph_files import (
     pixels,
     write,
 )
-
 from micscreen.io.micrographs import (
     micrograph_shape,
     read_micrograph,

@@ -8,10 +8,10 @@ import cv2
 import imagecodecs
 import numpy as np
 import pytest
+
 from micrograph_files import (
     pixels,
 )
-
 from micscreen.io.micrographs import (
     micrograph_shape,
     read_micrograph,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from synthetic import BOX, field
 
 from micscreen.errors import MicrographError, UsageError
 from micscreen.preprocess import back, enlarge, normalise, prepare
+from synthetic import BOX, field
 
 
 @settings(deadline=None, max_examples=25)

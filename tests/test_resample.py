@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from synthetic import field
 
 from micscreen.errors import MicrographError
 from micscreen.resample import resample
+from synthetic import field
 
 DTYPES = ("u1", "i1", "i2", "u2", "f2", "f4", "f8", ">f4", ">i2", ">u2")
 

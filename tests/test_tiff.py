@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+
 from micrograph_files import (
     pixels,
 )
-
 from micscreen.io.micrographs import (
     MICROGRAPH_FORMATS,
     micrograph_shape,
