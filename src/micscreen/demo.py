@@ -42,13 +42,16 @@ class DemoMicrograph:
 
 
 def demo_picks(scene: Scene, seed: int) -> tuple[Picks, NDArray[np.bool_]]:
-    """Return what a careless picker would give: the true particles, and picks on bad regions."""
+    """Return what a careless picker would give: all particles, and picks on bad regions.
+
+    Particles that lie on bad regions count as bad picks too.
+    """
     false_x, false_y = picks_on_bad(scene, max(10, len(scene.x) // 4), seed)
     h, w = scene.image.shape
     inside = (scene.x >= 0) & (scene.y >= 0) & (scene.x < w) & (scene.y < h)
     x = np.concatenate([scene.x[inside], false_x])
     y = np.concatenate([scene.y[inside], false_y])
-    bad = np.concatenate([np.zeros(int(inside.sum()), bool), np.ones(len(false_x), bool)])
+    bad = np.concatenate([scene.particle_bad[inside], np.ones(len(false_x), bool)])
     order = np.random.default_rng(seed).permutation(len(x))
     merit = np.random.default_rng(seed + 1).uniform(0.2, 1.0, len(x)).round(4)
     return Picks(x=x[order].round(2), y=y[order].round(2), figure_of_merit=merit), bad[order]
