@@ -241,10 +241,11 @@ def test_a_lock_left_by_a_dead_run_is_taken_over(tmp_path: Path) -> None:
     for pid, started in ((2**22 - 1, "1"), (os.getpid(), "1")):
         (tmp_path / LOCK_NAME).write_text(lock_text(socket.gethostname(), pid, started))
         with JobLock(tmp_path):
-            pass
+            owner = json.loads((tmp_path / LOCK_NAME).read_text())
+            assert (owner["pid"], owner["started"] != "1") == (os.getpid(), True)
     (tmp_path / LOCK_NAME).write_text("half a fi")
     with JobLock(tmp_path):
-        pass
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
 
 
 def test_a_run_on_another_host_is_believed_while_it_gives_signs_of_life(tmp_path: Path) -> None:
