@@ -248,16 +248,6 @@ def test_thumbnails_are_spread_over_a_known_list(count: int, limit: int) -> None
         assert np.ptp(np.diff(edges)) <= 2
 
 
-@given(st.integers(1, 3000), st.integers(1, 60))
-def test_thumbnails_of_a_stream_depend_on_its_length_alone(count: int, limit: int) -> None:
-    """At most `limit`, more than half of it when it can be, and none that was deleted before."""
-    now = report.spread_rule(count, limit)
-    assert min(count, limit) >= len(now) > min(count, limit) / 2
-    before = report.spread_rule(count - 1, limit)
-    assert set(now) <= {*before, count - 1}
-    assert not report.spread_rule(count, 0)
-
-
 # --- the table --------------------------------------------------------------------------------
 
 COUNTS = st.integers(0, 50)

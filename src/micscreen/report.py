@@ -277,32 +277,9 @@ def write_thumbnail(path: Path, picture: Picture) -> None:
 
 
 def select_spread(count: int, limit: int) -> NDArray[np.int64]:
-    """Return which of `count` micrographs get a thumbnail: `limit` of them, evenly spread.
-
-    For a list that is known from the start; `spread_rule` is for one that grows.
-    """
+    """Return which of `count` micrographs get a thumbnail: `limit` of them, evenly spread."""
     n = max(0, min(count, limit))
     return (np.arange(n) * 2 + 1) * count // (2 * max(n, 1))
-
-
-def spread_rule(count: int, limit: int) -> range:
-    """Return which of the first `count` micrographs of a stream have a thumbnail.
-
-    Every 1st, 2nd, 4th, 8th ... one, with the smallest such stride that gives at most `limit`.
-    As `count` grows, a number that has dropped out never comes back, so a stream draws number n
-    when ``n in spread_rule(n + 1, limit)``, and deletes what is no longer in the range. What is
-    left depends on the count alone, not on when or how often a run was interrupted.
-
-    Returns
-    -------
-    Numbers from 0; more than half of `limit` of them once `count` has reached it.
-    """
-    if limit < 1:
-        return range(0)
-    stride = 1
-    while -(-count // stride) > limit:
-        stride *= 2
-    return range(0, count, stride)
 
 
 # --- the table at the end of a run ----------------------------------------------------------------
