@@ -25,7 +25,7 @@ SETTINGS = train.FitSettings(steps=100, batch=2, crop=64, real_share=0.3, device
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two steps and a network of a few thousand weights."""
-    tiny = unet.UNetConfig(widths=(4, 6, 8), dilations=(1, 2))
+    tiny = unet.UNetConfig(widths=(4, 6, 8, 8), blocks=1, dilations=(1, 2))
     monkeypatch.setattr(train, "STEPS_PER_CHUNK", 2)
     monkeypatch.setattr(train, "UNetConfig", lambda **k: unet.UNetConfig(**k) if k else tiny)
     torch.set_num_threads(1)
@@ -127,7 +127,7 @@ def test_settings_without_an_end_are_refused() -> None:
     with pytest.raises(UsageError, match="end"):
         train.FitSettings()
     with pytest.raises(UsageError, match="multiple"):
-        train.FitSettings(steps=1, crop=100)
+        train.FitSettings(steps=1, crop=200)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -14,7 +14,7 @@ from micscreen.model.unet import CLASSES, UNetConfig, build_unet
 from micscreen.picks import CLASS_NAMES
 
 torch = pytest.importorskip("torch")
-TINY = UNetConfig(widths=(4, 6, 8), dilations=(1, 2))
+TINY = UNetConfig(widths=(4, 6, 8, 8), blocks=1, dilations=(1, 2))
 
 
 def test_the_order_of_classes_is_that_of_the_picks() -> None:
@@ -50,7 +50,7 @@ def test_a_flat_field_has_no_border() -> None:
 def test_impossible_shapes_are_refused() -> None:
     """A configuration that cannot be a network raises a ModelError at birth."""
     with pytest.raises(ModelError):
-        UNetConfig(widths=(8, 0, 8))
+        UNetConfig(widths=(8, 0, 8, 8))
     with pytest.raises(ModelError):
         UNetConfig(classes=1)
 

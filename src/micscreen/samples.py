@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from micscreen.augment import Cutout, cutouts, part_of, paste, roughen
 from micscreen.errors import ModelError
 from micscreen.frames import find_frame
 from micscreen.preprocess import normalise
@@ -123,6 +124,10 @@ class BatchPlan:
         Side of the crops, px.
     real_share
         Share of real pictures.
+    paste_share
+        Share of samples, simulated or real, onto which objects of real pictures are copied.
+    rough_share
+        Share of simulated samples that are made rougher; of the real ones four times as many.
     part, parts
         This process takes every `parts`-th scene, from number `part` on.
     """
@@ -131,6 +136,8 @@ class BatchPlan:
     batch: int
     crop: int
     real_share: float
+    paste_share: float = 0.0
+    rough_share: float = 0.0
     part: int = 0
     parts: int = 1
 
@@ -162,26 +169,42 @@ def chunk_batches(
     classes = np.concatenate([shard["classes"] for shard in loaded])
     order = shuffle.permutation(len(images))[plan.part :: plan.parts]
     sources = sorted({name[:6] for name, *_ in real})
+    objects = _objects(real) if plan.paste_share else []
     taken = 0
     for _ in range(plan.steps):
         crops = []
         for _ in range(plan.batch):
             if real and jitter.random() < plan.real_share:
-                sample = _draw_real(jitter, real, sources)
+                sample, rough = _draw_real(jitter, real, sources, plan), 4 * plan.rough_share
             else:
                 i = order[taken % len(order)]
                 taken += 1
-                sample = (images[i].astype(np.float32), classes[i])
+                sample, rough = (images[i].astype(np.float32), classes[i]), plan.rough_share
+            if objects and jitter.random() < plan.paste_share:
+                sample = paste(jitter, *sample, objects)
+            if rough and jitter.random() < rough:
+                sample = roughen(jitter, sample[0]), sample[1]
             crops.append(draw_crop(jitter, sample, plan.crop))
         yield np.stack([image for image, _ in crops]), np.stack([truth for _, truth in crops])
+
+
+def _objects(real: Sequence[RealPicture]) -> list[Cutout]:
+    """Cut the objects out of all real pictures, at 16 px per box."""
+    found = []
+    for _, image, labels, box in real:
+        small, truth = resampled(image, labels, 16.0 / box)
+        assert truth is not None
+        found += cutouts(small, truth)
+    return found
 
 
 def _draw_real(
     rng: np.random.Generator,
     real: Sequence[RealPicture],
     sources: Sequence[str],
+    plan: BatchPlan,
 ) -> Sample:
-    """Draw a source, then a picture of it, and resample it to a jittered box."""
+    """Draw a source, then a picture of it or a part, and resample it to a jittered box."""
     source = sources[int(rng.integers(len(sources)))]
     of_source = [entry for entry in real if entry[0].startswith(source)]
     _, image, labels, box = of_source[int(rng.integers(len(of_source)))]
@@ -189,4 +212,5 @@ def _draw_real(
     small, truth = resampled(image, labels, target / box)
     assert truth is not None
     top, bottom, left, right = find_frame(small)  # as in use, where a frame is cut off first
-    return small[top:bottom, left:right], truth[top:bottom, left:right]
+    sample = small[top:bottom, left:right], truth[top:bottom, left:right]
+    return part_of(rng, *sample, plan.crop) if rng.random() < 2 * plan.rough_share else sample

@@ -63,15 +63,22 @@ class FitSettings:
     batch
         Pictures per step.
     crop
-        Side of the training crop, px, a multiple of 8.
+        Side of the training crop, px, a multiple of 16.
     rate
         Highest learning rate of AdamW.
     decay
         Weight decay.
     ema
         Decay per step of the running average of the weights, which is what ships.
+    settle
+        From this part of the schedule on, the normalisation layers use the averages that they will
+        use in the field, and the other weights adapt to them.
     real_share
         Share of real pictures in the batches.
+    paste_share
+        Share of samples onto which objects of real pictures are copied.
+    rough_share
+        Share of simulated samples that are made rougher; of real ones four times as many.
     device
         ``auto``, ``cpu`` or ``cuda``.
     """
@@ -84,14 +91,17 @@ class FitSettings:
     rate: float = 3e-3
     decay: float = 1e-2
     ema: float = 0.997
+    settle: float = 0.8
     real_share: float = 0.12
+    paste_share: float = 0.08
+    rough_share: float = 0.1
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.steps <= 0 and self.minutes <= 0:
             raise UsageError("training needs an end", hint="give --steps or --minutes")
         if self.crop % UNetConfig().multiple:
-            raise UsageError(f"the crop of {self.crop} px is no multiple of 8")
+            raise UsageError(f"the crop of {self.crop} px is no multiple of 16")
 
 
 # --- fitting ------------------------------------------------------------------------------------
@@ -155,9 +165,8 @@ def fit(
         state.average = weights
     pictures = load_real(real, hold_out) if real else []
     share = settings.batch // team.size
-    plan = BatchPlan(
-        STEPS_PER_CHUNK, share, settings.crop, settings.real_share, team.rank, team.size
-    )
+    shares = (settings.real_share, settings.paste_share, settings.rough_share)
+    plan = BatchPlan(STEPS_PER_CHUNK, share, settings.crop, *shares, team.rank, team.size)
     session = 0
     while state.progress() < 1.0 and (most_chunks is None or session < most_chunks):
         rng = np.random.default_rng([settings.seed, state.chunk, 50])
@@ -232,6 +241,10 @@ class _Training:
         rate = self.settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress())))
         for group in self.optimiser.param_groups:
             group["lr"] = rate * warm
+        if self.progress() >= self.settings.settle:
+            for layer in self.net.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.eval()
         self.optimiser.zero_grad(set_to_none=True)
         loss = loss_of(self.net(images), classes)
         loss.backward()
@@ -329,7 +342,7 @@ def export(
             "steps": saved["steps"],
             "samples": saved["steps"] * saved["settings"]["batch"],
             "simulated_scenes": SCENES_PER_SHARD * len(saved["seen"]),
-            "real_share": saved["settings"]["real_share"],
+            **{k: v for k, v in saved["settings"].items() if k.endswith("_share")},
             "seed": saved["settings"]["seed"],
             "good_bias": good_bias,
             "sharpness": sharpness,

@@ -39,24 +39,27 @@ class UNetConfig:
     classes
         Output channels.
     widths
-        Feature channels at 1/2, 1/4 and 1/8 of the input's resolution.
+        Feature channels at 1/2, 1/4, 1/8 and 1/16 of the input's resolution.
+    blocks
+        Residual blocks at 1/8 on the way down.
     dilations
         Of the residual blocks at the bottleneck.
     """
 
     channels: int = 3
     classes: int = len(CLASSES)
-    widths: tuple[int, int, int] = (24, 64, 96)
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    widths: tuple[int, int, int, int] = (24, 48, 80, 144)
+    blocks: int = 2
+    dilations: tuple[int, ...] = (1, 2, 4)
 
     def __post_init__(self) -> None:
-        if len(self.widths) != 3 or min(self.widths) < 1 or self.channels < 1 or self.classes < 2:
+        if len(self.widths) != 4 or min(self.widths) < 1 or self.channels < 1 or self.classes < 2:
             raise ModelError(f"impossible shape of network: {self}")
 
     @property
     def multiple(self) -> int:
         """Input height and width must be multiples of this."""
-        return 8
+        return 16
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for checkpoints."""
@@ -73,7 +76,7 @@ def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
 
     Returns
     -------
-    A module from float32 (n, 3, h, w) to logits (n, 6, h, w); h and w multiples of 8.
+    A module from float32 (n, 3, h, w) to logits (n, 6, h, w); h and w multiples of 16.
     """
     shape = config or UNetConfig()
     try:
@@ -105,11 +108,14 @@ def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
     class UNet(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            half, quarter, eighth = shape.widths
-            self.stem = nn.Sequential(conv(shape.channels, half, 2), conv(half, half))
+            half, quarter, eighth, deep = shape.widths
+            self.stem = conv(shape.channels, half, 2)
             self.down4 = nn.Sequential(conv(half, quarter, 2), conv(quarter, quarter))
             self.down8 = conv(quarter, eighth, 2)
-            self.deep = nn.ModuleList(conv(eighth, eighth, 1, d) for d in shape.dilations)
+            self.middle = nn.ModuleList(conv(eighth, eighth) for _ in range(shape.blocks))
+            self.down16 = conv(eighth, deep, 2)
+            self.deep = nn.ModuleList(conv(deep, deep, 1, d) for d in shape.dilations)
+            self.up8 = merge(deep, eighth)
             self.up4 = merge(eighth, quarter)
             self.mix4 = conv(quarter, quarter)
             self.up2 = merge(quarter, half)
@@ -122,10 +128,14 @@ def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             half = self.stem(x)  # (n, c2, h/2, w/2)
             quarter = self.down4(half)  # (n, c4, h/4, w/4)
-            deep = self.down8(quarter)  # (n, c8, h/8, w/8)
+            eighth = self.down8(quarter)  # (n, c8, h/8, w/8)
+            for layer in self.middle:
+                eighth = eighth + layer(eighth)
+            deep = self.down16(eighth)  # (n, c16, h/16, w/16)
             for layer in self.deep:
                 deep = deep + layer(deep)
-            quarter = self.mix4(self.relu(quarter + self.enlarge(self.up4(deep))))
+            eighth = self.relu(eighth + self.enlarge(self.up8(deep)))
+            quarter = self.mix4(self.relu(quarter + self.enlarge(self.up4(eighth))))
             half = self.mix2(self.relu(half + self.enlarge(self.up2(quarter))))
             return self.spread(self.head(half))  # (n, classes, h, w)
 
