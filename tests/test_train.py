@@ -10,24 +10,28 @@ import cv2
 import numpy as np
 import pytest
 
-from micscreen import evaluate, train
+from micscreen import evaluate
 from micscreen.errors import DeviceError, ModelError, UsageError
 from micscreen.model import unet
 from micscreen.model.backend import FakeBackend, open_backend
 from micscreen.samples import draw_crop, load_real, resampled, write_shard
 from micscreen.simulate import Recipe
+from micscreen.train import __main__ as command
+from micscreen.train import fit as fitting
+from micscreen.train.fit import FitSettings, fit, open_device
+from micscreen.train.ship import export
 
 torch = pytest.importorskip("torch")
 
-SETTINGS = train.FitSettings(steps=100, batch=2, crop=64, real_share=0.3, device="cpu")
+SETTINGS = FitSettings(steps=100, batch=2, crop=64, real_share=0.3, device="cpu")
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of two steps and a network of a few thousand weights."""
     tiny = unet.UNetConfig(widths=(4, 6, 8, 8), blocks=1, dilations=(1, 2))
-    monkeypatch.setattr(train, "STEPS_PER_CHUNK", 2)
-    monkeypatch.setattr(train, "UNetConfig", lambda **k: unet.UNetConfig(**k) if k else tiny)
+    monkeypatch.setattr(fitting, "STEPS_PER_CHUNK", 2)
+    monkeypatch.setattr(fitting, "UNetConfig", lambda **k: unet.UNetConfig(**k) if k else tiny)
     torch.set_num_threads(1)
 
 
@@ -90,9 +94,9 @@ def test_interrupted_training_ends_with_the_same_weights(
     shards: Path, real: Path, tmp_path: Path
 ) -> None:
     """Three chunks at a stretch and one chunk, then two more, give identical weights."""
-    straight = train.fit(SETTINGS, shards, tmp_path / "straight", real, most_chunks=3)
-    train.fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=1)
-    resumed = train.fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=2)
+    straight = fit(SETTINGS, shards, tmp_path / "straight", real, most_chunks=3)
+    fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=1)
+    resumed = fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=2)
     one, two = weights(straight), weights(resumed)
     assert one.keys() == two.keys()
     for name in one:
@@ -101,41 +105,39 @@ def test_interrupted_training_ends_with_the_same_weights(
 
 def test_training_learns(shards: Path, tmp_path: Path) -> None:
     """On a few scenes the loss falls by a tenth within 160 steps."""
-    settings = train.FitSettings(
-        steps=160, batch=4, crop=64, rate=0.02, real_share=0.0, device="cpu"
-    )
-    path = train.fit(settings, shards, tmp_path)
+    settings = FitSettings(steps=160, batch=4, crop=64, rate=0.02, real_share=0.0, device="cpu")
+    path = fit(settings, shards, tmp_path)
     losses = [json.loads(line)["loss"] for line in (path.parent / "log.jsonl").open()]
     assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:5])
 
 
 def test_other_settings_do_not_continue_a_training(shards: Path, tmp_path: Path) -> None:
     """A checkpoint of other settings is refused, not overwritten."""
-    train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    fit(SETTINGS, shards, tmp_path, most_chunks=1)
     with pytest.raises(UsageError, match="other settings"):
-        train.fit(train.FitSettings(steps=7, device="cpu"), shards, tmp_path)
+        fit(FitSettings(steps=7, device="cpu"), shards, tmp_path)
 
 
 def test_training_without_shards_says_so(tmp_path: Path) -> None:
     """An empty folder of shards raises a UsageError that tells how to make some."""
     with pytest.raises(UsageError, match="shards"):
-        train.fit(SETTINGS, tmp_path, tmp_path / "out")
+        fit(SETTINGS, tmp_path, tmp_path / "out")
 
 
 def test_settings_without_an_end_are_refused() -> None:
     """Training needs steps or minutes, and a crop that the network can take."""
     with pytest.raises(UsageError, match="end"):
-        train.FitSettings()
+        FitSettings()
     with pytest.raises(UsageError, match="multiple"):
-        train.FitSettings(steps=1, crop=200)
+        FitSettings(steps=1, crop=200)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_device_is_an_error_not_a_fallback() -> None:
     """Asked for cuda where there is none, training fails; auto takes the CPU."""
     with pytest.raises(DeviceError, match="cuda"):
-        train.open_device("cuda")
-    assert train.open_device("auto").type == "cpu"
+        open_device("cuda")
+    assert open_device("auto").type == "cpu"
 
 
 def test_the_loss_leaves_out_what_is_unsure() -> None:
@@ -234,11 +236,11 @@ def test_evaluation_of_a_network_that_knows_the_truth(real: Path) -> None:
 def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
     """A bias of ln 3 on good divides the odds of contamination by three, everywhere."""
     pytest.importorskip("onnx")
-    checkpoint = train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    checkpoint = fit(SETTINGS, shards, tmp_path, most_chunks=1)
     channels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
     odds = []
     for bias in (0.0, np.log(3.0)):
-        train.export(checkpoint, tmp_path / "net.onnx", good_bias=float(bias))
+        export(checkpoint, tmp_path / "net.onnx", good_bias=float(bias))
         good = open_backend(tmp_path / "net.onnx", device="cpu").predict(channels)[0, 0]
         odds.append((1.0 - good) / good)
     np.testing.assert_allclose(odds[1] * 3.0, odds[0], rtol=1e-3)
@@ -247,11 +249,11 @@ def test_the_bias_makes_everything_better(shards: Path, tmp_path: Path) -> None:
 def test_sharpness_multiplies_all_logits(shards: Path, tmp_path: Path) -> None:
     """A sharpness of 2 squares the odds between any two classes, after the bias."""
     pytest.importorskip("onnx")
-    checkpoint = train.fit(SETTINGS, shards, tmp_path, most_chunks=1)
+    checkpoint = fit(SETTINGS, shards, tmp_path, most_chunks=1)
     channels = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
     odds = []
     for sharpness in (1.0, 2.0):
-        train.export(checkpoint, tmp_path / "net.onnx", good_bias=0.7, sharpness=sharpness)
+        export(checkpoint, tmp_path / "net.onnx", good_bias=0.7, sharpness=sharpness)
         found = open_backend(tmp_path / "net.onnx", device="cpu").predict(channels)[0]
         odds.append(found[0] / found[1])
     np.testing.assert_allclose(odds[0] ** 2, odds[1], rtol=1e-3)
@@ -265,16 +267,16 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
     folder, out, onnx = tmp_path / "shards", tmp_path / "fit", tmp_path / "net.onnx"
     tiny = Recipe(shape=(64, 64))
     monkeypatch.setattr(
-        train, "write_shard", lambda out, n, seed, _: write_shard(out, n, seed, tiny, scenes=2)
+        command, "write_shard", lambda out, n, seed, _: write_shard(out, n, seed, tiny, scenes=2)
     )
-    train.main(["shards", "--out", str(folder), "--count", "2"])
-    train.main(
+    command.main(["shards", "--out", str(folder), "--count", "2"])
+    command.main(
         ["fit", "--shards", str(folder), "--out", str(out), "--steps", "4", "--crop", "64",
          "--batch", "2", "--device", "cpu", "--threads", "1"]
     )  # fmt: skip
-    train.main(["export", "--checkpoint", str(out / "last.pt"), "--onnx", str(onnx)])
+    command.main(["export", "--checkpoint", str(out / "last.pt"), "--onnx", str(onnx)])
     table = tmp_path / "table.json"
-    train.main(["evaluate", "--onnx", str(onnx), "--data", str(real), "--json", str(table)])
+    command.main(["evaluate", "--onnx", str(onnx), "--data", str(real), "--json", str(table)])
     assert "true_picks_lost" in capsys.readouterr().out
     assert len(json.loads(table.read_text())["pictures"]) == 2
     spec = open_backend(onnx, device="cpu").spec
@@ -284,9 +286,9 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
 
 def test_a_training_can_start_from_another(shards: Path, tmp_path: Path) -> None:
     """With a checkpoint to start from, the first weights are its averaged ones."""
-    first = train.fit(SETTINGS, shards, tmp_path / "first", most_chunks=1)
-    still = train.FitSettings(steps=100, batch=2, crop=64, rate=0.0, decay=0.0, device="cpu")
-    second = train.fit(still, shards, tmp_path / "second", most_chunks=1, start=first)
+    first = fit(SETTINGS, shards, tmp_path / "first", most_chunks=1)
+    still = FitSettings(steps=100, batch=2, crop=64, rate=0.0, decay=0.0, device="cpu")
+    second = fit(still, shards, tmp_path / "second", most_chunks=1, start=first)
     one, two = weights(first), weights(second)
     for name in one:
         if name.startswith("average.") and name.endswith("weight"):
@@ -296,7 +298,7 @@ def test_a_training_can_start_from_another(shards: Path, tmp_path: Path) -> None
 def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
     """Two processes that share the batches write one checkpoint, and both can go on from it."""
     out = tmp_path / "team"
-    train.main(
+    command.main(
         ["fit", "--shards", str(shards), "--out", str(out), "--steps", "2", "--crop", "64",
          "--batch", "2", "--device", "cpu", "--processes", "2"]
     )  # fmt: skip

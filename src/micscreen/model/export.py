@@ -15,7 +15,7 @@ from micscreen.errors import ModelError
 TOLERANCE: Final = 1e-4
 """Largest allowed difference in logits between torch and ONNX Runtime."""
 
-SHAPES: Final = ((1, 3, 64, 64), (2, 3, 104, 200), (1, 3, 296, 88))
+SHAPES: Final = ((1, 3, 64, 64), (2, 3, 112, 208), (1, 3, 304, 80))
 """Shapes (n, 3, h, w) at which the two are compared."""
 
 

@@ -1,49 +1,27 @@
-"""Training of the network, from the simulator to the file that ships; read it top to bottom.
+"""Fitting the network: chunks of 64 steps, a checkpoint between them, as many sessions as it takes.
 
-::
-
-    python -m micscreen.train shards   --out DIR --count N --seed 0
-    python -m micscreen.train fit      --shards DIR --real DIR --out DIR --minutes 60
-    python -m micscreen.train export   --checkpoint DIR/last.pt --onnx FILE
-    python -m micscreen.train evaluate --onnx FILE --data DIR
-
-A shard is decided by its number and seed alone. Training goes in chunks of 64 steps; a chunk is
-decided by the seed, its number and the shards present when it began, and a checkpoint is written
-between chunks only, so that an interrupted training continues as if nothing had happened.
+A chunk is decided by the seed, its number and the shards present when it began, and a checkpoint
+is written between chunks only, so that an interrupted training continues as if nothing had
+happened.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from micscreen.errors import DeviceError, MissingDependencyError, UsageError
-from micscreen.evaluate import as_json, as_text, evaluate
-from micscreen.model.backend import open_backend
-from micscreen.model.export import export_onnx
 from micscreen.model.loss import loss_of
-from micscreen.model.team import Team, together
-from micscreen.model.unet import CLASSES, UNetConfig, build_unet
-from micscreen.preprocess import NORMALISATION
-from micscreen.samples import (
-    MARGIN,
-    SCENES_PER_SHARD,
-    BatchPlan,
-    chunk_batches,
-    load_real,
-    write_shard,
-)
-from micscreen.simulate import Recipe
+from micscreen.model.team import Team
+from micscreen.model.unet import UNetConfig, build_unet
+from micscreen.samples import BatchPlan, chunk_batches, load_real
 
 STEPS_PER_CHUNK: Final = 64
 
@@ -102,9 +80,6 @@ class FitSettings:
             raise UsageError("training needs an end", hint="give --steps or --minutes")
         if self.crop % UNetConfig().multiple:
             raise UsageError(f"the crop of {self.crop} px is no multiple of 16")
-
-
-# --- fitting ------------------------------------------------------------------------------------
 
 
 def open_device(name: str) -> Any:
@@ -287,147 +262,3 @@ class _Training:
         with (self.path.parent / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
         print(row, flush=True)
-
-
-# --- export -------------------------------------------------------------------------------------
-
-
-def export(
-    checkpoint: Path,
-    onnx: Path,
-    version: str = "1",
-    box_px: float = 16.0,
-    good_bias: float = 0.0,
-    sharpness: float = 1.0,
-) -> float:
-    """Write the averaged weights as ONNX with what the package must know; check the parity.
-
-    Parameters
-    ----------
-    checkpoint, onnx
-        Of `fit`; file to write.
-    version
-        Of the weights, for their name.
-    box_px
-        Box at which the network should look in use, px.
-    good_bias
-        Added to the logit of good for ever: training sees far more bad than micrographs have, so
-        that its probabilities of bad are too high (Saerens et al. 2002).
-    sharpness
-        Factor on all logits afterwards, the inverse of a temperature, for a network that is right
-        more often than it says (Guo et al. 2017).
-
-    Returns the largest difference between torch and ONNX Runtime, in logits.
-    """
-    import torch
-
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    config = UNetConfig(**saved["config"])
-    net = build_unet(config)
-    net.load_state_dict(saved["average"])
-    with torch.no_grad():
-        net.head.bias[:4] += good_bias  # the four sub-pixels of the first class
-        net.head.bias *= sharpness
-        net.head.weight *= sharpness
-    about = {
-        "name": f"micscreen-{version}",
-        "version": version,
-        "classes": list(CLASSES),
-        "box_px": box_px,
-        "normalisation": NORMALISATION,
-        "margin": MARGIN,
-        "multiple": config.multiple,
-        "contrast": "dark",
-        "training": {
-            "steps": saved["steps"],
-            "samples": saved["steps"] * saved["settings"]["batch"],
-            "simulated_scenes": SCENES_PER_SHARD * len(saved["seen"]),
-            **{k: v for k, v in saved["settings"].items() if k.endswith("_share")},
-            "seed": saved["settings"]["seed"],
-            "good_bias": good_bias,
-            "sharpness": sharpness,
-        },
-    }
-    return export_onnx(net, onnx, about)
-
-
-# --- the command --------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run one of the four commands."""
-    given = _parser().parse_args(arguments)
-    cv2.setNumThreads(1)
-    if given.command == "shards":
-        recipe = Recipe(**{name: getattr(given, name) for name in _SHARES})
-        for shard in range(given.first, given.first + given.count):
-            write_shard(given.out, shard, given.seed, recipe)
-    elif given.command == "fit":
-        if given.threads:
-            import torch
-
-            torch.set_num_threads(given.threads)
-        settings = FitSettings(**{name: getattr(given, name) for name in _SETTINGS})
-        data = (given.shards, given.out, given.real, given.hold_out)
-        work = partial(fit, settings, *data, None, start=given.start)
-        together(work, given.processes)
-    elif given.command == "export":
-        sizes = (given.box_px, given.good_bias, given.sharpness)
-        worst = export(given.checkpoint, given.onnx, given.version, *sizes)
-        print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
-    else:
-        backend = open_backend(given.onnx, device="cpu")
-        rows = evaluate(backend, given.data, given.box_px, given.only)
-        print(as_text(rows))
-        if given.json:
-            given.json.write_text(as_json(rows))
-
-
-_SETTINGS: Final = tuple(FitSettings.__annotations__)
-_SHARES: Final = ("clean_share", "ruined_share", "processed_share")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m micscreen.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    shards = commands.add_parser("shards", help="simulate scenes")
-    shards.add_argument("--out", type=Path, required=True)
-    shards.add_argument("--count", type=int, required=True)
-    shards.add_argument("--first", type=int, default=0, help="number of the first shard")
-    shards.add_argument("--seed", type=int, default=0)
-    for name in _SHARES:
-        shards.add_argument(
-            f"--{name.replace('_', '-')}", type=float, default=getattr(Recipe, name)
-        )
-    fitting = commands.add_parser("fit", help="train, or continue")
-    fitting.add_argument("--shards", type=Path, required=True)
-    fitting.add_argument("--out", type=Path, required=True)
-    fitting.add_argument("--real", type=Path, help="folder with images/ and labels/")
-    fitting.add_argument("--hold-out", nargs="*", default=[], help="beginnings of names")
-    fitting.add_argument("--start", type=Path, help="checkpoint with the first weights")
-    fitting.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    fitting.add_argument("--processes", type=int, default=1, help="that share every batch")
-    for name in _SETTINGS:
-        default = getattr(FitSettings, name)
-        fitting.add_argument("--" + name.replace("_", "-"), type=type(default), default=default)
-    exporting = commands.add_parser("export", help="write ONNX")
-    exporting.add_argument("--checkpoint", type=Path, required=True)
-    exporting.add_argument("--onnx", type=Path, required=True)
-    exporting.add_argument("--version", default="1")
-    for name, default in (("--box-px", 16.0), ("--good-bias", 0.0), ("--sharpness", 1.0)):
-        exporting.add_argument(name, type=float, default=default)
-    judging = commands.add_parser("evaluate", help="the table of the first bar")
-    judging.add_argument("--onnx", type=Path, required=True)
-    judging.add_argument("--data", type=Path, required=True)
-    judging.add_argument("--box-px", type=float, help="other than the weights say")
-    judging.add_argument("--only", nargs="*", default=[], help="beginnings of names")
-    judging.add_argument("--json", type=Path)
-    return parser
-
-
-if __name__ == "__main__":
-    main()

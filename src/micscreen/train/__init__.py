@@ -1,0 +1,1 @@
+"""Training of the network, from the simulator to the file that ships; see `__main__`."""
