@@ -281,7 +281,7 @@ def test_the_four_commands_lead_from_nothing_to_a_table(
     assert len(json.loads(table.read_text())["pictures"]) == 2
     spec = open_backend(onnx, device="cpu").spec
     assert (spec.name, spec.version, spec.box_px) == ("micscreen-1", "1", 16.0)
-    assert (spec.margin, spec.multiple, spec.contrast) == (48, 8, "dark")
+    assert (spec.margin, spec.multiple, spec.contrast) == (48, 16, "dark")
 
 
 def test_a_training_can_start_from_another(shards: Path, tmp_path: Path) -> None:
