@@ -67,7 +67,9 @@ def some_scores(n: int = 2) -> Scores:
 def same_scores(one: Scores | None, other: Scores | None) -> bool:
     assert one is not None and other is not None
     names = Scores.__dataclass_fields__
-    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
+    assert np.allclose(one.distance, other.distance, rtol=1e-6)  # through Å and back
+    rest = set(names) - {"distance"}
+    return all(np.array_equal(getattr(one, n), getattr(other, n)) for n in rest)
 
 
 def test_everything_about_a_micrograph_comes_back(tmp_path: Path) -> None:
@@ -105,6 +107,18 @@ def test_blobs_are_little_endian_as_documented(tmp_path: Path) -> None:
         store.add(DONE, some_scores(3))
     raw = sqlite3.connect(tmp_path / STORE_NAME).execute("SELECT goodness FROM picks").fetchone()[0]
     assert np.frombuffer(raw, "<f4").tolist() == [0.0, 0.5, 1.0]
+
+
+def test_distances_are_stored_in_angstrom(tmp_path: Path) -> None:
+    """At 1.5 Å/px, 2 px are stored as 3 Å; without a pixel size they are stored as 2 px."""
+    with Store(tmp_path, create=True) as store:
+        store.add(DONE, some_scores(3))
+        store.add(replace(DONE, name="unknown", pixel_size=None), some_scores(3))
+    query = "SELECT distance FROM picks ORDER BY micrograph"
+    with sqlite3.connect(tmp_path / STORE_NAME) as connection:
+        known, unknown = (np.frombuffer(blob, "<f4") for (blob,) in connection.execute(query))
+    assert known.tolist() == [np.inf, 1.5, 3.0]
+    assert unknown.tolist() == [np.inf, 1.0, 2.0]
 
 
 def test_registering_again_keeps_what_is_done_and_forgets_what_has_gone(tmp_path: Path) -> None:
@@ -180,6 +194,15 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / STORE_NAME) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(JobError, match="newer micscreen"):
+        Store(tmp_path)
+
+
+def test_an_unreleased_store_is_refused(tmp_path: Path) -> None:
+    """A job from before the first release, with distances in px, is not misread."""
+    Store(tmp_path, create=True).close()
+    with sqlite3.connect(tmp_path / STORE_NAME) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(JobError, match="unreleased micscreen"):
         Store(tmp_path)
 
 

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -26,7 +26,7 @@ from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile
 from micscreen.run.settings import ScreenSettings
 
 STORE_NAME: Final = "screen.sqlite"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x6D696373
 """`mics` in ASCII: tells our files from other programs' databases."""
 
@@ -200,8 +200,9 @@ class Store:
         self._forget(row.name)
         id_ = self._insert(row)
         if scores is not None:
+            stored = replace(scores, distance=scores.distance * (row.pixel_size or 1.0))  # Å
             blobs = [
-                np.ascontiguousarray(getattr(scores, name), dtype).tobytes()
+                np.ascontiguousarray(getattr(stored, name), dtype).tobytes()
                 for name, dtype in SCORE_TYPES.items()
             ]
             self._connection.execute(
@@ -230,7 +231,8 @@ class Store:
         )
         count = len(ROW_COLUMNS)
         for values in self._connection.execute(query):
-            yield _row(values[:count]), _scores(values[count:])
+            row = _row(values[:count])
+            yield row, _scores(values[count:], row.pixel_size)
 
     def _forget(self, name: str) -> None:
         """Remove a micrograph and its scores."""
@@ -322,6 +324,13 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             where=path,
             hint="Update micscreen: pip install --upgrade micscreen",
         )
+    if version < SCHEMA_VERSION:
+        raise JobError(
+            f"an unreleased micscreen wrote this job (store version {version}, this one knows "
+            f"{SCHEMA_VERSION})",
+            where=path,
+            hint="Screen again into another folder.",
+        )
 
 
 def _row(values: Sequence[Any]) -> MicrographRow:
@@ -334,14 +343,17 @@ def _row(values: Sequence[Any]) -> MicrographRow:
     return MicrographRow(**known, area=None if area[0] is None else area)
 
 
-def _scores(values: Sequence[bytes | None]) -> Scores | None:
-    """Make scores from the values of `SCORE_TYPES`; None where there are none."""
+def _scores(values: Sequence[bytes | None], pixel_size: float | None) -> Scores | None:
+    """Make scores from the values of `SCORE_TYPES`, distances in px; None where there are none."""
     arrays = {
         name: np.frombuffer(blob, dtype)
         for (name, dtype), blob in zip(SCORE_TYPES.items(), values, strict=True)
         if blob is not None
     }
-    return Scores(**arrays) if arrays else None
+    if not arrays:
+        return None
+    arrays["distance"] = (arrays["distance"] / (pixel_size or 1.0)).astype(np.float32)
+    return Scores(**arrays)
 
 
 def check_identity(store: Store, settings: ScreenSettings, weights: str | None = None) -> None:
