@@ -19,8 +19,10 @@ from micscreen.simulate import (
     simulate_scene,
     specimen,
 )
-from micscreen.simulate.contaminants import ICE, PAINTERS, Layers, Thing
+from micscreen.simulate.contaminants import PAINTERS
+from micscreen.simulate.layers import ICE, Layers, Thing
 from micscreen.simulate.scene import visibility
+from micscreen.simulate.specimen import scatter
 
 SMALL = Recipe(shape=(96, 112))
 CLEAN = Recipe(shape=(128, 128), contaminants=(), processed_share=0, artefacts=False)
@@ -185,3 +187,27 @@ def test_false_picks_lie_on_bad_regions() -> None:
     assert len(x) == 50
     assert ((labels > 0) & (labels < 255)).mean() > 0.95
     assert len(picks_on_bad(simulate_scene(0, CLEAN), 50, seed=0)[0]) == 0
+
+
+def test_clumps_are_made_of_the_fields_own_particles_and_are_bad() -> None:
+    """Where particles lie jammed, the truth says aggregate, and the picture is busier than around."""
+    recipe = Recipe(contaminants=("clumps",), crowding=0.2, processed_share=0.0, artefacts=False)
+    found = 0
+    for seed in range(12):
+        scene = simulate_scene(seed, recipe)
+        clump = scene.classes == 4
+        if clump.sum() < 300:
+            continue
+        found += 1
+        fine = scene.image - cv2.GaussianBlur(scene.image, (0, 0), 6.0)
+        assert set(np.unique(scene.classes)) <= {0, 4, 255}
+        assert fine[clump].std() > 0.95 * fine[scene.classes == 0].std()
+    assert found >= 5
+
+
+def test_lattices_lie_within_the_picture_and_fill_it() -> None:
+    """A lattice, turned and broken as it may be, has particles, all of them inside the picture."""
+    for seed in range(8):
+        points = scatter(np.random.default_rng(seed), (200, 200), 16.0, "lattice")
+        assert len(points) > 20
+        assert ((points >= 0) & (points < 200)).all()

@@ -9,79 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from micscreen.simulate.optics import Image, Optics, band, clouds, filtered, log_uniform, white
-
-FILM, ICE, CRYSTALLINE, AGGREGATE, DAMAGED, IGNORE = 1, 2, 3, 4, 5, 255
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One bad object.
-
-    Attributes
-    ----------
-    label
-        Class 1..5, or 255 where nobody could be sure.
-    window
-        Rows and columns of the scene in which it lies.
-    mask
-        Shape of the window: where it is.
-    """
-
-    label: int
-    window: tuple[slice, slice]
-    mask: Mask
-
-
-@dataclass
-class Layers:
-    """What the contaminants do to a scene, all of shape (h, w).
-
-    Attributes
-    ----------
-    dark
-        Darkness, in standard deviations of the good field.
-    texture
-        Structure that the optics have already passed, likewise.
-    particles
-        Factor on the strength of particles, 1 = undisturbed.
-    solvent
-        Factor on the noise of ice, 1 = ice as elsewhere, 0 = none.
-    things
-        The objects.
-    """
-
-    dark: Image
-    texture: Image
-    particles: Image
-    solvent: Image
-    optics: Optics
-    box_size: float
-    things: list[Thing] = field(default_factory=list)
-
-    @classmethod
-    def blank(cls, shape: tuple[int, int], optics: Optics, box_size: float) -> Layers:
-        """Layers that change nothing."""
-        zero, one = np.zeros(shape, np.float32), np.ones(shape, np.float32)
-        return cls(zero, zero.copy(), one, one.copy(), optics, box_size)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(h, w)."""
-        return (self.dark.shape[0], self.dark.shape[1])
-
-    def add(self, label: int, mask: Mask) -> None:
-        """Remember an object that covers mask (h, w)."""
-        if mask.any():
-            self.things.append(Thing(label, (slice(None), slice(None)), mask))
+from micscreen.simulate.layers import (
+    AGGREGATE,
+    CRYSTALLINE,
+    DAMAGED,
+    FILM,
+    ICE,
+    IGNORE,
+    Layers,
+    Thing,
+)
+from micscreen.simulate.optics import Image, band, clouds, filtered, log_uniform, white
 
 
 def paint_film(rng: np.random.Generator, layers: Layers) -> None:
@@ -97,7 +41,7 @@ def paint_film(rng: np.random.Generator, layers: Layers) -> None:
     _film_texture(rng, layers, alpha, weak=abs(darkness) < 0.3)
     fringe = _rim(rng, layers, inside)
     draw = rng.random()
-    keep = 0.0 if draw < 0.35 else (rng.uniform(0.0, 0.5) if draw < 0.8 else rng.uniform(0.5, 1))
+    keep = 0.0 if draw < 0.25 else (rng.uniform(0.0, 0.5) if draw < 0.6 else rng.uniform(0.5, 1))
     layers.particles *= 1.0 - np.float32(1.0 - keep) * alpha
     layers.add(FILM, inside > -fringe)
 
@@ -298,6 +242,29 @@ def paint_aggregate(rng: np.random.Generator, layers: Layers) -> None:
     layers.add(AGGREGATE, alpha > 0.5)
 
 
+def paint_clumps(rng: np.random.Generator, layers: Layers) -> None:
+    """Choose where the very particles of the field will lie jammed."""
+    h, w = layers.shape
+    box = layers.box_size
+    inside = np.full(layers.shape, -1.0, np.float32)
+    for _ in range(int(rng.integers(1, 5))):
+        at = rng.random(2) * (w, h)
+        turn, length = rng.uniform(0, 2 * math.pi), int(rng.integers(1, 8))
+        radius = log_uniform(rng, 0.55, 2.5) * box
+        for _ in range(length):  # a clump, or a ribbon of them
+            y, x = np.ogrid[:h, :w]
+            away = np.hypot(x - at[0], y - at[1]) / radius
+            inside = np.maximum(inside, 1.0 - away.astype(np.float32))
+            turn += rng.normal(0, 0.6)
+            at = at + radius * rng.uniform(0.4, 1.2) * np.array([math.cos(turn), math.sin(turn)])
+    inside += rng.uniform(0.0, 0.3) * clouds(rng, layers.shape, 1.2, finest=4.0) * (inside > -0.3)
+    mask = inside > 0.1
+    layers.jammed = mask
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.15 * box)
+    layers.dark += np.float32(rng.uniform(-0.2, 1.2)) * soft
+    layers.add(AGGREGATE, mask)
+
+
 def paint_network(rng: np.random.Generator, layers: Layers) -> None:
     """Dark strands between clumps, as of unfolded protein, in a part of the picture."""
     shape = layers.shape
@@ -388,6 +355,7 @@ PAINTERS: dict[str, Callable[[np.random.Generator, Layers], None]] = {
     "film": paint_film,
     "ice": paint_ice,
     "aggregate": paint_aggregate,
+    "clumps": paint_clumps,
     "network": paint_network,
     "crystalline": paint_crystalline,
     "vacuum": paint_vacuum,

@@ -10,15 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.simulate import detector
-from micscreen.simulate.contaminants import (
-    DAMAGED,
-    IGNORE,
-    PAINTERS,
-    Layers,
-    Thing,
-    paint_crystalline,
-    paint_vacuum,
-)
+from micscreen.simulate.contaminants import PAINTERS, paint_crystalline, paint_vacuum
+from micscreen.simulate.layers import DAMAGED, IGNORE, Layers, Thing
 from micscreen.simulate.optics import Image, clouds, draw_optics, filtered, log_uniform, white
 from micscreen.simulate.specimen import (
     draw_species,
@@ -31,10 +24,11 @@ from micscreen.simulate.specimen import (
 SHARES = {
     "film": 0.42,
     "ice": 0.58,
-    "aggregate": 0.20,
-    "network": 0.06,
-    "crystalline": 0.06,
-    "vacuum": 0.05,
+    "aggregate": 0.13,
+    "clumps": 0.13,
+    "network": 0.05,
+    "crystalline": 0.07,
+    "vacuum": 0.07,
     "discs": 0.06,
 }
 """How often each contaminant appears in a picture that has anything bad."""
@@ -222,15 +216,21 @@ def _specimen(
     canvas = np.zeros(shape, np.float32)
     points = np.empty((0, 2))
     if crowding > 0.0:
-        style = rng.choice(["even", "random", "patchy", "lattice"], p=[0.45, 0.25, 0.22, 0.08])
+        style = rng.choice(["even", "random", "patchy", "lattice"], p=[0.42, 0.22, 0.23, 0.13])
         spacing = diameter * (rng.uniform(0.8, 1.05) + 3.0 * (1.0 - crowding) ** 2)
         points = scatter(rng, shape, max(spacing, 4.0), str(style))
         _place(rng, canvas, diameter, points)
-    if rng.random() < 0.03:
+        if rng.random() < 0.25:  # the crowd itself is dark, as thick layers of protein are
+            crowd = cv2.GaussianBlur(np.abs(canvas), (0, 0), rng.uniform(0.7, 2.0) * box)
+            crowd -= crowd.min()
+            layers.dark += np.float32(rng.uniform(0.2, 2.5)) * crowd / max(float(crowd.max()), 1e-6)
+    if rng.random() < 0.04:
         filaments(rng, canvas, box * rng.uniform(0.1, 0.45))
-    if rng.random() < 0.03:
+    if rng.random() < 0.04:
         vesicles(rng, canvas, 2 * diameter)
     canvas *= layers.particles
+    if layers.jammed is not None:
+        _jam(rng, canvas, diameter, layers.jammed)
     snr = log_uniform(rng, 0.2, 4.0) if rng.random() < 0.82 else rng.uniform(2.0, 9.0)
     image = -filtered(canvas, layers.optics.transfer(shape))
     covered = canvas > 0.35
@@ -257,6 +257,17 @@ def _place(
     stamp(rng, canvas, first, points, strength)
 
 
+def _jam(
+    rng: np.random.Generator, canvas: Image, diameter: float, where: NDArray[np.bool_]
+) -> None:
+    """Stamp overlapping particles into the clumps (h, w), in several heights."""
+    spacing = diameter * rng.uniform(0.35, 0.75)
+    points = scatter(rng, canvas.shape, max(spacing, 2.5), "random")
+    points = points[where[points[:, 1].astype(int), points[:, 0].astype(int)]]
+    strength = rng.uniform(0.4, 1.4, len(points)).astype(np.float32)
+    stamp(rng, canvas, draw_species(rng, diameter * rng.uniform(0.7, 1.1)), points, strength)
+
+
 def truth(image: Image, exposure: Exposure) -> NDArray[np.uint8]:
     """Classes (h, w) of what can be seen: invisible things are good, doubtful ones are 255."""
     classes = np.zeros(image.shape, np.uint8)
@@ -265,7 +276,8 @@ def truth(image: Image, exposure: Exposure) -> NDArray[np.uint8]:
         anything[thing.window] |= thing.mask
     large_first = sorted(exposure.things, key=lambda thing: -int(thing.mask.sum()))
     background = ~anything
-    spread = float(image[background].std()) if background.sum() > 800 else float(image.std())
+    level = image - cv2.GaussianBlur(image, (0, 0), 25.0)  # gradients hide nothing from an eye
+    spread = float(level[background].std()) if background.sum() > 800 else float(level.std())
     for thing in large_first:
         part = classes[thing.window]
         seen = visibility(image, background, thing, spread)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from micscreen.simulate.optics import Image, clouds
 
+Points = NDArray[np.float64]
+"""Shape (n, 2), columns x and y, px."""
+
 FAMILIES = ("globular", "shell", "barrel", "rod", "disc", "sphere", "lobes")
 
 
@@ -118,7 +121,7 @@ def scatter(
         Typical distance of neighbours, px.
     style
         ``even`` (a disturbed hexagonal grid with gaps), ``random`` (overlaps happen),
-        ``patchy`` (density follows smooth clouds) or ``lattice`` (almost crystalline).
+        ``patchy`` (density follows smooth clouds) or ``lattice`` (a 2-D crystal, whole or broken).
 
     Returns
     -------
@@ -128,20 +131,63 @@ def scatter(
     if style == "random":
         count = rng.poisson(0.7 * h * w / spacing**2)
         return np.asarray(rng.random((count, 2)) * (w, h))
+    if style == "lattice":
+        return _crystal(rng, shape, spacing)
     rows = np.arange(-1, h / (spacing * 0.866) + 1)
     columns = np.arange(-1, w / spacing + 1)
     x = (columns[None, :] + 0.5 * (rows[:, None] % 2)) * spacing
     y = np.broadcast_to(rows[:, None] * spacing * 0.866, x.shape)
     points = np.stack([x.ravel(), y.ravel()], axis=1) + rng.uniform(0, spacing, 2)
-    loose = 0.03 if style == "lattice" else rng.uniform(0.1, 0.45)
-    points = points + rng.standard_normal(points.shape) * loose * spacing * 0.6
-    points = points[(points >= 0).all(1) & (points[:, 0] < w) & (points[:, 1] < h)]
+    loose = rng.uniform(0.1, 0.45)
+    points = _inside(points + rng.standard_normal(points.shape) * loose * spacing * 0.6, shape)
     if style == "patchy":
         density = clouds(rng, shape, 1.6, finest=spacing)
-        at = density[points[:, 1].astype(int), points[:, 0].astype(int)]
+        at = _at(density, points)
         return np.asarray(points[at + 0.3 * rng.standard_normal(len(at)) > rng.uniform(-0.6, 0.8)])
-    share = 1.0 if style == "lattice" else rng.uniform(0.45, 1.0)
-    return np.asarray(points[rng.random(len(points)) < share])
+    return np.asarray(points[rng.random(len(points)) < rng.uniform(0.45, 1.0)])
+
+
+def _crystal(rng: np.random.Generator, shape: tuple[int, int], spacing: float) -> Points:
+    """Draw a 2-D lattice (n, 2) in any direction, often broken: gaps, two domains, loose places."""
+    result = _grid(rng, shape, spacing)
+    domain = clouds(rng, shape, 1.8, finest=spacing)
+    draw = rng.random()
+    if draw < 0.3:
+        result = result[_at(domain, result) > rng.uniform(-1.5, 0.3)]
+    elif draw < 0.5:
+        edge, other = rng.uniform(-0.7, 0.7), _grid(rng, shape, spacing)
+        first, second = _at(domain, result) > edge, _at(domain, other) <= edge
+        result = np.concatenate([result[first], other[second]])
+    elif draw < 0.75:
+        result = result + rng.standard_normal(result.shape) * spacing * rng.uniform(0.03, 0.2)
+    return _inside(result, shape)
+
+
+def _grid(rng: np.random.Generator, shape: tuple[int, int], spacing: float) -> Points:
+    """Draw the nodes (n, 2) of a perfect lattice that covers a picture."""
+    h, w = shape
+    count = math.ceil(0.75 * math.hypot(h, w) / spacing) + 1
+    i, j = np.mgrid[-count : count + 1, -count : count + 1].reshape(2, -1)
+    turn = rng.uniform(0, math.pi)
+    angle = rng.choice([math.pi / 3, math.pi / 2, rng.uniform(1.0, 2.0)])
+    long = spacing * rng.uniform(1.0, 1.4)
+    x = i * spacing * math.cos(turn) + j * long * math.cos(turn + angle) + w / 2
+    y = i * spacing * math.sin(turn) + j * long * math.sin(turn + angle) + h / 2
+    points = np.stack([x, y], axis=1) + rng.standard_normal((len(x), 2)) * 0.02 * spacing
+    return _inside(points, shape)
+
+
+def _inside(points: Points, shape: tuple[int, int]) -> Points:
+    """Return the points (n, 2) that lie within a picture."""
+    h, w = shape
+    return points[(points >= 0).all(1) & (points[:, 0] < w) & (points[:, 1] < h)]
+
+
+def _at(field: Image, points: Points) -> NDArray[np.float32]:
+    """Return the values of a field (h, w) at points (n, 2)."""
+    h, w = field.shape
+    x, y = np.clip(points[:, 0], 0, w - 1).astype(int), np.clip(points[:, 1], 0, h - 1).astype(int)
+    return np.asarray(field[y, x])
 
 
 def stamp(
