@@ -190,7 +190,7 @@ def test_false_picks_lie_on_bad_regions() -> None:
 
 
 def test_clumps_are_made_of_the_fields_own_particles_and_are_bad() -> None:
-    """Where particles lie jammed, the truth says aggregate, and the picture is busier than around."""
+    """Where particles lie jammed the truth says aggregate, and the picture is as busy or busier."""
     recipe = Recipe(contaminants=("clumps",), crowding=0.2, processed_share=0.0, artefacts=False)
     found = 0
     for seed in range(12):
