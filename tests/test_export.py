@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from micscreen.errors import JobError, JobLockedError, PicksError, UsageError
 from micscreen.io import FORMATS, read_coordinates
 from micscreen.io.table import PickTable
-from micscreen.run.export import ASIDE, ExportReport, ExportSettings, export, rethreshold
+from micscreen.run.export import ASIDE, SETS_LOCK, ExportReport, ExportSettings, export, rethreshold
 from micscreen.run.lock import JobLock
 from micscreen.run.rows import MicrographRow, Scores
 from micscreen.run.settings import InputSettings, ScreenSettings
@@ -330,12 +330,14 @@ def test_all_files_that_changed_are_counted_in_one_error(tmp_path: Path) -> None
         check_sources(sources)
 
 
-def test_no_new_set_while_a_run_writes(tmp_path: Path) -> None:
-    """Rethreshold waits its turn: a locked job is refused, an empty one too."""
+def test_sets_are_written_by_one_at_a_time_but_also_during_a_run(tmp_path: Path) -> None:
+    """A run does not stop a rethreshold, another rethreshold does; an empty job is refused."""
     table = particles(tmp_path / "particles.star", [0])
     fill(tmp_path / "job", [table], [np.ones(1)]).close()
-    with JobLock(tmp_path / "job"), pytest.raises(JobLockedError):
-        rethreshold(tmp_path / "job", 0.5)
+    with JobLock(tmp_path / "job"):
+        assert rethreshold(tmp_path / "job", 0.5).kept == 1
+    with JobLock(tmp_path / "job", SETS_LOCK), pytest.raises(JobLockedError):
+        rethreshold(tmp_path / "job", 0.6)
     (tmp_path / "new").mkdir()
     Store(tmp_path / "new", create=True).close()
     with pytest.raises(JobError, match="nothing was screened"):

@@ -98,7 +98,8 @@ def outputs(job: Path) -> dict[str, bytes]:
     """All files of a job but the database, by name."""
     paths = [path for path in job.rglob("*") if path.is_file()]
     names = {str(path.relative_to(job)): path.read_bytes() for path in paths}
-    return {name: data for name, data in names.items() if name not in ("screen.sqlite", ".lock")}
+    own = ("screen.sqlite", ".lock", ".lock-sets")
+    return {name: data for name, data in names.items() if name not in own}
 
 
 def stored(job: Path) -> list[Any]:
@@ -498,7 +499,7 @@ def test_the_frame_is_checked_once_per_job(tmp_path: Path) -> None:
     data_set(tmp_path, 2, picks=3)
     do(asked(tmp_path, inputs={"flip_y": "auto"}))
     with Store(tmp_path / "job", create=True) as store:
-        store.note(frame={"flip_y": True, "warnings": ["as decided"]})
+        store.note(frame={"flip_y": True, "warnings": ["as decided"], "micrographs": 2})
     events: list[Event] = []
     outcome = do(asked(tmp_path, inputs={"flip_y": "auto"}), progress=events.append)
     assert "as decided" in outcome.warnings

@@ -5,8 +5,10 @@ Everything is made from values; nothing here knows a run, a store or a micrograp
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -280,6 +282,20 @@ def select_spread(count: int, limit: int) -> NDArray[np.int64]:
     """Return which of `count` micrographs get a thumbnail: `limit` of them, evenly spread."""
     n = max(0, min(count, limit))
     return (np.arange(n) * 2 + 1) * count // (2 * max(n, 1))
+
+
+def take_sample(names: Iterable[str], limit: int) -> list[str]:
+    """Return `limit` of the names, spread at random, and the same ones in whatever order they come.
+
+    Those with the smallest hash values are taken, so that a stream knows of each name at once
+    whether it is among the sample of all so far.
+    """
+    return sorted(nsmallest(max(0, limit), names, key=name_rank))
+
+
+def name_rank(name: str) -> bytes:
+    """Return what orders names at random, but always alike."""
+    return hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
 
 
 # --- the table at the end of a run ----------------------------------------------------------------

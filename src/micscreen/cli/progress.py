@@ -7,8 +7,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
@@ -92,17 +93,16 @@ class LogReporter:
 
 
 class JsonReporter:
-    """One JSON object per line on standard output."""
+    """One JSON object per line on standard output; see docs/events.md."""
+
+    def __init__(self, settings: ScreenSettings) -> None:
+        self._settings = settings
 
     def tell(self, event: Event) -> None:
         """Print one object."""
-        if event.kind == "micrograph":
-            click.echo(json.dumps(micrograph_record(event)))
-        else:
-            record: dict[str, Any] = {"event": event.kind, "text": event.text}
-            if event.kind == "start":
-                record = {"event": "start", "done": event.done, "total": event.total}
-            click.echo(json.dumps(record))
+        from micscreen.run.events import event_record
+
+        click.echo(json.dumps(event_record(event, self._settings)))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -174,10 +174,10 @@ def open_bar(verbosity: Verbosity) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def open_reporter(verbosity: Verbosity) -> Reporter:
+def open_reporter(verbosity: Verbosity, settings: ScreenSettings) -> Reporter:
     """Return the reporter that was asked for."""
     if verbosity == "json":
-        return JsonReporter()
+        return JsonReporter(settings)
     if verbosity == "verbose":
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
         logging.getLogger("micscreen").setLevel(logging.DEBUG)
@@ -187,46 +187,30 @@ def open_reporter(verbosity: Verbosity) -> Reporter:
     return BarReporter() if sys.stderr.isatty() else LogReporter()
 
 
-def micrograph_record(event: Event) -> dict[str, Any]:
-    """Return what a program wants to know about one micrograph, as plain values."""
-    import numpy as np
+def screen_with_progress(
+    settings: ScreenSettings, verbosity: Verbosity, events: Path | None = None
+) -> int:
+    """Run the main job, show it, print what came of it, and return the exit code.
 
-    from micscreen.picks import CLASS_NAMES
-
-    row, scores = event.row, event.scores
-    assert row is not None
-    quantiles: list[float] = []
-    if scores is not None and len(scores.goodness):
-        quantiles = [round(float(q), 4) for q in np.quantile(scores.goodness, [0.1, 0.5, 0.9])]
-    return {
-        "event": "micrograph",
-        "name": row.name,
-        "path": row.path,
-        "status": row.status,
-        "reason": row.reason,
-        "done": event.done,
-        "total": event.total,
-        "picks_in": row.picks_in,
-        "goodness_quantiles": quantiles,
-        "contamination": row.contamination,
-        "area": None if row.area is None else dict(zip(CLASS_NAMES, row.area, strict=True)),
-        "contrast": row.contrast,
-        "suspect": list(row.suspect),
-        "warnings": list(row.warnings),
-        "seconds": {name: round(seconds, 5) for name, seconds in row.timings},
-    }
-
-
-def screen_with_progress(settings: ScreenSettings, verbosity: Verbosity) -> int:
-    """Run the main job, show it, print what came of it, and return the exit code."""
-    from micscreen.cli.summary import outcome_record, print_outcome
+    With `events`, the same is appended to that file as JSON lines.
+    """
+    from micscreen.cli.summary import print_outcome
+    from micscreen.run.events import EventLog, outcome_record
     from micscreen.run.pipeline import screen
 
-    reporter = open_reporter(verbosity)
-    try:
-        outcome: Outcome = screen(settings, progress=reporter.tell)
-    finally:
-        reporter.close()
+    with ExitStack() as open_files:
+        log = None if events is None else open_files.enter_context(EventLog(events, settings))
+        reporter = open_reporter(verbosity, settings)
+        open_files.callback(reporter.close)
+
+        def tell(event: Event) -> None:
+            if log is not None:
+                log.tell(event)
+            reporter.tell(event)
+
+        outcome: Outcome = screen(settings, progress=tell)
+        if log is not None:
+            log.finish(outcome)
     if verbosity == "json":
         click.echo(json.dumps(outcome_record(outcome)))
     else:

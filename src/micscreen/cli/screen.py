@@ -9,9 +9,12 @@ import click
 
 from micscreen.cli.options import (
     choose_verbosity,
+    choose_watch,
     compute_options,
+    events_option,
     model_options,
     verbosity_options,
+    watch_options,
 )
 from micscreen.cli.vocabulary import COORDINATE_FORMATS, MASK_FORMATS, THRESHOLD_HELP
 from micscreen.run.settings import (
@@ -94,6 +97,8 @@ from micscreen.run.settings import (
 )  # fmt: skip
 @model_options
 @compute_options
+@watch_options
+@events_option
 @verbosity_options
 def command(**options: Any) -> int:
     """Score the picks on MICROGRAPHS and write the ones that deserve to go on.
@@ -138,5 +143,6 @@ def command(**options: Any) -> int:
         compute=ComputeSettings(
             device=options["device"], threads=options["threads"], batch_size=options["batch_size"]
         ),
+        watch=choose_watch(options),
     )
-    return screen_with_progress(settings, verbosity)
+    return screen_with_progress(settings, verbosity, options["events"])

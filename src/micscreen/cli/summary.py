@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,39 +16,16 @@ LISTED: Final = 10
 """How many failed or suspect micrographs are listed in full."""
 
 
-def outcome_record(outcome: Outcome) -> dict[str, Any]:
-    """Return what came of a run as plain values, for programs."""
-    report = outcome.export
-    return {
-        "event": "end",
-        "job": str(outcome.job),
-        "micrographs": outcome.micrographs,
-        "done": outcome.done,
-        "skipped": outcome.skipped,
-        "failed": [{"name": name, "reason": reason} for name, reason in outcome.failed],
-        "suspect": [{"name": name, "reason": reason} for name, reason in outcome.suspect],
-        "picks_in": outcome.picks_in,
-        "threshold": None if report is None else report.threshold,
-        "kept": None if report is None else report.kept,
-        "rejected": None if report is None else report.rejected,
-        "unscreened": None if report is None else report.unscreened,
-        "rejected_by": {} if report is None else report.rejected_by,
-        "folders": [] if report is None else [str(folder) for folder in report.folders],
-        "interrupted": outcome.interrupted,
-        "seconds": round(outcome.seconds, 3),
-    }
-
-
 def print_outcome(outcome: Outcome, *, brief: bool = False) -> None:
     """Print what came of a run: counts, a histogram, what failed, and where everything is."""
+    report = outcome.export
     if outcome.interrupted:
         click.echo(
             f"Interrupted: {outcome.done} of {outcome.micrographs} micrographs are screened. "
             "Start the same command again to continue."
         )
+    if report is None:
         return
-    report = outcome.export
-    assert report is not None
     new = outcome.done + len(outcome.failed) - outcome.skipped
     rate = f", {new / outcome.seconds:.2g} per second" if new and outcome.seconds > 0 else ""
     click.echo(

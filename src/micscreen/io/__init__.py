@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from micscreen.io.coordinates import (
         CoordinateSet,
+        is_coordinate_name,
         read_coordinate_folder,
         read_coordinates,
         read_picks,
@@ -32,6 +33,7 @@ _HOMES: Final = {
     "formats": ("FORMATS",),
     "coordinates": (
         "CoordinateSet",
+        "is_coordinate_name",
         "read_coordinate_folder",
         "read_coordinates",
         "read_picks",
@@ -57,6 +59,7 @@ __all__ = [
     "PickFormat",
     "PickTable",
     "Selection",
+    "is_coordinate_name",
     "match",
     "micrograph_shape",
     "micrograph_stem",

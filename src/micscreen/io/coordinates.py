@@ -119,6 +119,19 @@ def read_coordinate_folder(
     )
 
 
+def is_coordinate_name(path: Path, format: str | None = None) -> bool:
+    """Return whether a file of this name in a folder would be read as coordinates.
+
+    Parameters
+    ----------
+    path
+        The file, which need not exist.
+    format
+        Key of `FORMATS`; None = any.
+    """
+    return path.name.lower().endswith(_endings(format)) and not _BOOKKEEPING.fullmatch(path.name)
+
+
 def read_picks(path: StrPath, *, format: str | None = None, micrograph: str | None = None) -> Picks:
     """Read the picks of one micrograph.
 
@@ -295,8 +308,7 @@ def _files(
     paths: Sequence[Path], format: str | None, problems: list[tuple[Path, MicscreenError]]
 ) -> list[Path]:
     """Return the files named and those in the folders named, each once."""
-    rows = list(FORMATS.values()) if format is None else [format_row(format)]
-    endings = tuple(ending for row in rows for ending in row.extensions)
+    endings = _endings(format)
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
@@ -321,6 +333,12 @@ def _files(
             )
             problems.append((path, problem))
     return list(found.values())
+
+
+def _endings(format: str | None) -> tuple[str, ...]:
+    """Return the endings of coordinate files in lower case, of one format or of all."""
+    rows = list(FORMATS.values()) if format is None else [format_row(format)]
+    return tuple(ending for row in rows for ending in row.extensions)
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

@@ -66,6 +66,22 @@ class UNetConfig:
         return asdict(self)
 
 
+def _conv(inner: int, outer: int, stride: int = 1, dilation: int = 1) -> torch.nn.Module:
+    """Convolution 3 x 3 with replicated borders, normalisation, rectifier."""
+    from torch import nn
+
+    around = {"padding": dilation, "dilation": dilation, "padding_mode": "replicate"}
+    layers = nn.Conv2d(inner, outer, 3, stride, bias=False, **around), nn.BatchNorm2d(outer)
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def _merge(inner: int, outer: int) -> torch.nn.Module:
+    """Convolution 1 x 1 and normalisation, before something is added."""
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer))
+
+
 def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
     """Build the network with fresh weights from torch's current random state.
 
@@ -86,40 +102,21 @@ def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
             "the network needs torch", hint="pip install 'micscreen[train]'"
         ) from error
 
-    def conv(inner: int, outer: int, stride: int = 1, dilation: int = 1) -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(
-                inner,
-                outer,
-                3,
-                stride,
-                padding=dilation,
-                dilation=dilation,
-                padding_mode="replicate",
-                bias=False,
-            ),
-            nn.BatchNorm2d(outer),
-            nn.ReLU(inplace=True),
-        )
-
-    def merge(inner: int, outer: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer))
-
     class UNet(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             half, quarter, eighth, deep = shape.widths
-            self.stem = conv(shape.channels, half, 2)
-            self.down4 = nn.Sequential(conv(half, quarter, 2), conv(quarter, quarter))
-            self.down8 = conv(quarter, eighth, 2)
-            self.middle = nn.ModuleList(conv(eighth, eighth) for _ in range(shape.blocks))
-            self.down16 = conv(eighth, deep, 2)
-            self.deep = nn.ModuleList(conv(deep, deep, 1, d) for d in shape.dilations)
-            self.up8 = merge(deep, eighth)
-            self.up4 = merge(eighth, quarter)
-            self.mix4 = conv(quarter, quarter)
-            self.up2 = merge(quarter, half)
-            self.mix2 = conv(half, half)
+            self.stem = _conv(shape.channels, half, 2)
+            self.down4 = nn.Sequential(_conv(half, quarter, 2), _conv(quarter, quarter))
+            self.down8 = _conv(quarter, eighth, 2)
+            self.middle = nn.ModuleList(_conv(eighth, eighth) for _ in range(shape.blocks))
+            self.down16 = _conv(eighth, deep, 2)
+            self.deep = nn.ModuleList(_conv(deep, deep, 1, d) for d in shape.dilations)
+            self.up8 = _merge(deep, eighth)
+            self.up4 = _merge(eighth, quarter)
+            self.mix4 = _conv(quarter, quarter)
+            self.up2 = _merge(quarter, half)
+            self.mix2 = _conv(half, half)
             self.head = nn.Conv2d(half, 4 * shape.classes, 1)
             self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
             self.spread = nn.PixelShuffle(2)

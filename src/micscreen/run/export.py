@@ -33,6 +33,9 @@ from micscreen.run.store import Store
 ASIDE: Final = ".tmp-set-"
 """Start of the names of folders that are not whole yet, or no longer wanted."""
 
+SETS_LOCK: Final = ".lock-sets"
+"""Held by whoever writes sets; a run in progress leaves it free for `rethreshold`."""
+
 WRITERS: Final = 2
 """Threads that write files of a set: the disk is waited for once per set, so more only get into
 each other's way."""
@@ -127,11 +130,12 @@ def rethreshold(
     JobError
         When the folder is no job, or nothing was screened yet.
     JobLockedError
-        While a run is writing to it.
+        While another set is being written.
     PicksError
-        When the coordinate files are gone or have changed.
+        When the coordinate files are gone or have changed; while a run follows files that grow,
+        a moment later they may be known again.
     """
-    with Store(job) as store, JobLock(job):
+    with Store(job) as store, JobLock(job, SETS_LOCK), store.snapshot():
         identity = store.info().get("identity")
         sources = store.sources()
         if identity is None or not sources:

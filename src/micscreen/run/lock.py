@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -30,10 +31,15 @@ class JobLock:
     ----------
     folder
         The job folder, which exists.
+    name
+        Of the lock file; another one guards something else.
+    patience
+        Seconds for which `acquire` waits for the owner before it gives up.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOCK_NAME
+    def __init__(self, folder: Path, name: str = LOCK_NAME, patience: float = 0.0) -> None:
+        self.path = folder / name
+        self._patience = patience
         self._descriptor: int | None = None
 
     def __enter__(self) -> JobLock:
@@ -56,13 +62,20 @@ class JobLock:
         JobLockedError
             When another run holds it, with the host and process number of that run.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            self._claim(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+        until = time.monotonic() + self._patience
+        while self._descriptor is None:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                self._claim(descriptor)
+                self._descriptor = descriptor
+            except JobLockedError:
+                os.close(descriptor)
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.2)
+            except BaseException:
+                os.close(descriptor)
+                raise
 
     def _claim(self, descriptor: int) -> None:
         """Lock the open file and write our name into it, unless its owner lives."""

@@ -123,7 +123,7 @@ def predict_masks(
     with stop_on_signals() as stop:
         missing = [job for job in jobs if not all(p.exists() for p in _targets(job[0], settings))]
         done = len(jobs) - len(missing)
-        wanted = settled(missing, lambda job: True, lambda: stop.asked)
+        wanted = settled(missing, lambda: stop.asked)
         for result in engine.map(lambda job: _one(*job, settings, backend), wanted):
             done += 1
             written += result.problem is None

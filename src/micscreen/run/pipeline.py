@@ -1,66 +1,44 @@
-"""The one loop: jobs through an engine into the store, then the sets and the tables."""
+"""The whole job: a plan, or a stream that ends in one, through the loop to sets and tables."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from micscreen import __version__
-from micscreen.errors import JobError, MicscreenError
-from micscreen.io import micrograph_shape
+from micscreen.errors import JobError, PicksError
 from micscreen.model.backend import Backend, open_backend
-from micscreen.picks import Picks
-from micscreen.report import select_spread
-from micscreen.run.engine import Engine, Stop, ThreadEngine, core_count, stop_on_signals
-from micscreen.run.export import ExportReport, ExportSettings, clean_aside, export
+from micscreen.report import take_sample
+from micscreen.run.engine import Engine, ThreadEngine, core_count, stop_on_signals
+from micscreen.run.export import (
+    SETS_LOCK,
+    ExportReport,
+    ExportSettings,
+    clean_aside,
+    export,
+)
 from micscreen.run.find import listing
-from micscreen.run.frame import FrameSample, find_frame
+from micscreen.run.identity import check_identity
 from micscreen.run.lock import JobLock
-from micscreen.run.plan import Job, Plan, plan
-from micscreen.run.rows import MicrographRow, Scores, decide
+from micscreen.run.loop import Event, Loop, Progress, check_frame, registered, run
+from micscreen.run.plan import Plan, plan
+from micscreen.run.rows import MicrographRow
 from micscreen.run.settings import ScreenSettings
 from micscreen.run.sources import check_sources, describe_sources
-from micscreen.run.store import STORE_NAME, Store, check_identity, prepare_folder
+from micscreen.run.store import STORE_NAME, Store, prepare_folder
+from micscreen.run.stream import follow
 from micscreen.run.tables import write_micrograph_tables
-from micscreen.run.watch import fingerprint, settled
-from micscreen.run.work import Work, load, pending_row, picks_digest
+from micscreen.run.work import Work, remove_pictures
 
-FRAMES_CHECKED: Final = 40
-"""On how many micrographs picks are compared with the frame."""
+__all__ = ["Event", "Outcome", "Progress", "screen"]
 
-SAMPLES: Final = 6
-"""On how many of them they are compared with the density."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened during a run, for whoever shows progress.
-
-    Attributes
-    ----------
-    kind
-        `step`: a step begins, `text` says which; `start`: the loop begins; `micrograph`: one is
-        done or failed; `warning`: `text` for the user.
-    done, total
-        Micrographs that are done or failed, those of earlier runs among them; and all of them.
-    row, scores
-        With `micrograph`: what was found.
-    """
-
-    kind: Literal["step", "start", "micrograph", "warning"]
-    text: str = ""
-    done: int = 0
-    total: int = 0
-    row: MicrographRow | None = None
-    scores: Scores | None = None
-
-
-Progress = Callable[[Event], None]
+PATIENCE: Final = 120.0
+"""Seconds for which the end of a run waits for a `rethreshold` that is writing a set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +96,9 @@ def screen(
     """Screen micrographs and write the picks that deserve to go on: the whole job.
 
     An interrupted job in the same folder is continued. Ctrl-C and SIGTERM finish what is in
-    flight; a second one raises KeyboardInterrupt.
+    flight; a second one raises KeyboardInterrupt. With `settings.watch`, files may still come, and
+    the run goes on until nothing comes for long, the finish file appears or a signal ends it;
+    what it leaves is the same as if all files had been there from the start.
 
     Parameters
     ----------
@@ -145,32 +125,48 @@ def screen(
     if (settings.output / STORE_NAME).is_file():
         with Store(settings.output) as store:
             check_identity(store, settings)
-    tell(Event("step", "finding micrographs and coordinates"))
-    planned = plan(settings)
-    for text in planned.warnings:
-        tell(Event("warning", text))
+    planned = None if settings.watch else _planned(settings, tell)
     if backend is None:
         tell(Event("step", "opening the network"))
         backend = open_backend(settings.scoring.model, device=settings.compute.device, threads=1)
     if engine is None:
         threads = settings.compute.threads or core_count()
-        engine = ThreadEngine(threads, settings.compute.batch_size)
+        in_flight = -1 if settings.watch else settings.compute.batch_size
+        engine = ThreadEngine(threads, in_flight)
     prepare_folder(settings.output)
     with JobLock(settings.output) as lock, Store(settings.output, create=True) as store:
         try:
-            clean_aside(settings.output)
+            with JobLock(settings.output, SETS_LOCK, PATIENCE):
+                clean_aside(settings.output)
             begin(store, settings, backend)
             with stop_on_signals() as stop:
-                work = prepare(store, planned, settings, backend, tell)
-                loop = Loop(work, store, engine, stop, lock)
-                skipped = run(planned.jobs, loop, tell)
-            return _finish(store, planned, settings, skipped, tell, start)
+                loop = Loop(Work(settings, (), backend), store, engine, stop, lock)
+                if planned is None:
+                    tables = follow(settings, loop, tell)
+                    if stop.asked:
+                        return _finish(Plan((), tables), settings, (loop, 0), tell, start)
+                    planned = _planned(settings, tell)
+                loop = prepare(planned, settings, loop, tell)
+                done = {row.name for row in store.micrographs() if row.status == "done"}
+                tell(Event("start", done=len(done), total=len(planned.jobs)))
+                jobs = [job for job in planned.jobs if job.name not in done]
+                run(jobs, loop, tell, len(done), len(planned.jobs))
+            return _finish(planned, settings, (loop, len(done)), tell, start)
         except sqlite3.Error as error:
             raise JobError(
                 f"the job's database cannot be written ({error})",
                 where=store.path,
                 hint="Make room on the disk, then start the same command again: it continues.",
             ) from error
+
+
+def _planned(settings: ScreenSettings, tell: Progress) -> Plan:
+    """Return the plan, with its warnings told."""
+    tell(Event("step", "finding micrographs and coordinates"))
+    planned = plan(settings)
+    for text in planned.warnings:
+        tell(Event("warning", text))
+    return planned
 
 
 def begin(store: Store, settings: ScreenSettings, backend: Backend) -> None:
@@ -186,153 +182,66 @@ def begin(store: Store, settings: ScreenSettings, backend: Backend) -> None:
         )
 
 
-def prepare(
-    store: Store, planned: Plan, settings: ScreenSettings, backend: Backend, tell: Progress
-) -> Work:
-    """Make the store hold the plan, check the frame once, and return what the workers need."""
-    known = {row.name: row for row in store.micrographs()}
-    rows = [_registered(job, known.get(job.name), planned) for job in planned.jobs]
+def prepare(planned: Plan, settings: ScreenSettings, loop: Loop, tell: Progress) -> Loop:
+    """Make the store hold the plan, check the frame once, and return what the loop needs."""
+    store = loop.store
+    noted = store.info().get("frame")
+    again = noted is not None and noted["micrographs"] != len(planned.jobs)
+    if noted is None or again:
+        tell(Event("step", "checking the picks' frame"))
+        flip_y, warnings = check_frame(planned.jobs, planned.tables, settings)
+        turned = noted is not None and noted["flip_y"] != flip_y
+        noted = {"flip_y": flip_y, "warnings": warnings, "micrographs": len(planned.jobs)}
+    else:
+        turned = False
+    for text in noted["warnings"]:
+        tell(Event("warning", text))
+    known = {} if turned else {row.name: row for row in store.micrographs()}
+    rows = [registered(job, known.get(job.name), planned.tables) for job in planned.jobs]
     gone = store.register(rows, describe_sources(planned.tables))
+    store.note(frame=noted)
     if gone:
         text = f"{len(gone)} micrographs of this job are no longer among its inputs: left out"
         tell(Event("warning", text))
-    noted = store.info().get("frame")
-    if noted is None:
-        tell(Event("step", "checking the picks' frame"))
-        finding = check_frame(planned, settings)
-        noted = {"flip_y": finding[0], "warnings": finding[1]}
-        store.note(frame=noted)
-    for text in noted["warnings"]:
-        tell(Event("warning", text))
-    chosen = select_spread(len(planned.jobs), settings.outputs.thumbnails)
-    return Work(
-        settings=settings,
-        tables=planned.tables,
-        backend=backend,
-        flip_y=noted["flip_y"],
-        thumbnails=frozenset(planned.jobs[i].name for i in chosen),
+    remove_pictures(settings.output, gone)
+    names = take_sample([job.name for job in planned.jobs], settings.outputs.thumbnails)
+    remove_pictures(settings.output, None, thumbnails=names)
+    work = replace(
+        loop.work, tables=planned.tables, flip_y=noted["flip_y"], thumbnails=frozenset(names)
     )
-
-
-def _registered(job: Job, known: MicrographRow | None, planned: Plan) -> MicrographRow:
-    """Return the row of a job for `Store.register`: done when it need not be screened again."""
-    try:
-        now = fingerprint(job.micrograph)
-    except OSError:
-        now = ""  # The worker will say what is wrong with it.
-    again = decide(known, now, picks_digest(job, planned.tables))
-    return replace(pending_row(job), status="pending" if again else "done")
-
-
-def check_frame(planned: Plan, settings: ScreenSettings) -> tuple[bool, list[str]]:
-    """Compare picks with some micrographs; return whether y is flipped, and warnings."""
-    with_picks = [job for job in planned.jobs if len(job.rows)]
-    jobs = [with_picks[i] for i in select_spread(len(with_picks), FRAMES_CHECKED)]
-    sampled = set(select_spread(len(jobs), SAMPLES))
-    frames: list[tuple[tuple[int, int], Picks]] = []
-    samples: list[FrameSample] = []
-    for i, job in enumerate(jobs):
-        assert job.table is not None
-        try:
-            shape = micrograph_shape(job.picked)
-            frames.append((shape, planned.tables[job.table].picks(job.rows, shape)))
-            if i in sampled:
-                loaded = load(job, planned.tables, settings.inputs)
-                samples.append(loaded.frame_sample())
-        except (MicscreenError, OSError):
-            continue  # It will be a failed row with its reason.
-    finding = find_frame(settings.inputs.flip_y, frames, samples)
-    return finding.flip_y, list(finding.warnings)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loop:
-    """What the loop runs with.
-
-    Attributes
-    ----------
-    work
-        Does one micrograph.
-    store
-        Gets each result when its files are in place; the jobs are registered there.
-    engine
-        Where the work is done.
-    stop
-        Ends the loop after what is in flight.
-    lock
-        Is told that the run is alive.
-    """
-
-    work: Work
-    store: Store
-    engine: Engine
-    stop: Stop
-    lock: JobLock
-
-
-def run(jobs: Sequence[Job], loop: Loop, tell: Progress) -> int:
-    """Screen what is not done yet: the one loop, of a batch and of a stream.
-
-    Parameters
-    ----------
-    jobs
-        In the order of the plan.
-    loop
-        What it runs with.
-    tell
-        Is told of each micrograph, in the calling thread.
-
-    Returns
-    -------
-    How many were done before.
-    """
-    stop = loop.stop
-    finished = {row.name for row in loop.store.micrographs() if row.status == "done"}
-    done, total = len(finished), len(jobs)
-    tell(Event("start", done=done, total=total))
-
-    def do(job: Job) -> tuple[MicrographRow, Scores | None] | None:
-        return None if stop.asked else loop.work.do(job)
-
-    wanted = settled(jobs, lambda job: job.name not in finished, lambda: stop.asked)
-    for result in loop.engine.map(do, wanted):
-        if result is None:
-            continue  # Handed out, but not begun when the stop came.
-        row, scores = result
-        loop.store.add(row, scores)
-        loop.lock.beat()
-        done += 1
-        tell(Event("micrograph", done=done, total=total, row=row, scores=scores))
-    loop.store.flush()
-    return len(finished)
+    return replace(loop, work=work)
 
 
 def _finish(
-    store: Store,
-    planned: Plan,
-    settings: ScreenSettings,
-    skipped: int,
-    tell: Progress,
-    start: float,
+    planned: Plan, settings: ScreenSettings, ran: tuple[Loop, int], tell: Progress, start: float
 ) -> Outcome:
-    """Write sets and tables when all is done, and sum up."""
+    """Write sets and tables, and sum up.
+
+    A batch that was stopped writes no sets. A stream that was stopped writes them, with the picks
+    of what was not screened set apart.
+    """
+    loop, skipped = ran
+    store = loop.store
     rows = list(store.micrographs())
-    interrupted = any(row.status == "pending" for row in rows)
+    interrupted = loop.stop.asked and (
+        settings.watch is not None or any(row.status == "pending" for row in rows)
+    )
     report: ExportReport | None = None
     tables: tuple[Path, ...] = ()
-    if not interrupted:
+    warnings = [*planned.warnings, *store.info().get("frame", {}).get("warnings", [])]
+    if rows and (settings.watch is not None or not interrupted):
         tell(Event("step", "writing the picks"))
-        scoring, outputs = settings.scoring, settings.outputs
-        asked = ExportSettings(
-            threshold=outputs.threshold,
-            on_suspect=scoring.on_suspect,
-            coordinate_scale=outputs.coordinate_scale,
-            output_format=outputs.output_format,
+        try:
+            with JobLock(settings.output, SETS_LOCK, PATIENCE):
+                report = _write_sets(store, planned, settings)
+        except PicksError as error:
+            if not interrupted:
+                raise
+            warnings.append(f"no sets were written, since coordinates are changing: {error}")
+        tables = write_micrograph_tables(
+            store, settings.outputs.threshold, settings.scoring.on_suspect
         )
-        check_sources(store.sources())
-        report = export(store, planned.tables, asked)
-        tables = write_micrograph_tables(store, outputs.threshold, scoring.on_suspect)
-    warnings = (*planned.warnings, *store.info()["frame"]["warnings"], *row_warnings(rows))
+    warnings += row_warnings(rows)
     store.note(warnings=warnings)
     return Outcome(
         job=settings.output,
@@ -344,10 +253,23 @@ def _finish(
         picks_in=planned.picks_in,
         export=report,
         tables=tables,
-        warnings=warnings,
+        warnings=tuple(warnings),
         interrupted=interrupted,
         seconds=time.monotonic() - start,
     )
+
+
+def _write_sets(store: Store, planned: Plan, settings: ScreenSettings) -> ExportReport:
+    """Write the kept, the rejected and the unscreened picks."""
+    outputs = settings.outputs
+    asked = ExportSettings(
+        threshold=outputs.threshold,
+        on_suspect=settings.scoring.on_suspect,
+        coordinate_scale=outputs.coordinate_scale,
+        output_format=outputs.output_format,
+    )
+    check_sources(store.sources())
+    return export(store, planned.tables, asked)
 
 
 def row_warnings(rows: Sequence[MicrographRow]) -> list[str]:

@@ -96,6 +96,24 @@ class Plan:
         return sum(len(table) for table in self.tables)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What there is to be planned.
+
+    Attributes
+    ----------
+    micrographs, others
+        Files that were picked, in natural order, and those that are screened instead, if any.
+    tables, problems
+        Coordinates that can be read, and files that cannot.
+    """
+
+    micrographs: Sequence[Path]
+    others: Sequence[Path]
+    tables: Sequence[PickTable]
+    problems: Sequence[tuple[Path, MicscreenError]]
+
+
 def plan(settings: ScreenSettings) -> Plan:
     """Find the micrographs and the coordinates, and pair them by name.
 
@@ -120,13 +138,33 @@ def plan(settings: ScreenSettings) -> Plan:
     found = read_coordinate_folder(sources, format=inputs.coordinate_format)
     if not found.tables:
         raise _nothing_readable(found.problems)
+    return arrange(Found(micrographs, others, found.tables, found.problems), settings)
+
+
+def arrange(found: Found, settings: ScreenSettings, *, partial: bool = False) -> Plan:
+    """Pair what was found by name.
+
+    Parameters
+    ----------
+    found, settings
+        What there is, and what is asked for.
+    partial
+        More is to come: whatever has no partner yet is left out, without a word.
+
+    Raises
+    ------
+    UsageError, MatchError
+        As `plan`.
+    """
     warnings: list[str] = []
-    screened = (
-        _pair_others(micrographs, others, warnings) if others else dict(enumerate(micrographs))
-    )
-    jobs, unmatched = _make_jobs(micrographs, screened, found.tables, found.problems, warnings)
+    screened = dict(enumerate(found.micrographs))
+    if settings.inputs.other_micrographs:
+        screened = _pair_others(found.micrographs, found.others, warnings, partial=partial)
+    jobs, unmatched = _make_jobs(found, screened, warnings, partial=partial)
+    if partial:
+        jobs = tuple(job for job in jobs if job.table is not None)
     alone = tuple(job.picked for job in jobs if job.table is None and job.problem is None)
-    jobs = _with_boxes(jobs, found.tables, inputs)
+    jobs = _with_boxes(jobs, found.tables, settings.inputs)
     if alone:
         warnings.append(
             f"{len(alone)} of {len(jobs)} micrographs have no coordinates and are screened with "
@@ -154,11 +192,11 @@ def _nothing_readable(problems: Sequence[tuple[Path, MicscreenError]]) -> Micscr
 
 
 def _pair_others(
-    micrographs: Sequence[Path], others: Sequence[Path], warnings: list[str]
+    micrographs: Sequence[Path], others: Sequence[Path], warnings: list[str], *, partial: bool
 ) -> dict[int, Path]:
     """Return index of a picked micrograph -> the other micrograph that is screened instead."""
     found = match([str(path) for path in micrographs], [str(path) for path in others])
-    if not found.pairs:
+    if not found.pairs and not partial:
         raise MatchError(
             "no other micrograph has the name of a picked one\n"
             f"picked: {listing(path.name for path in micrographs)}\n"
@@ -175,13 +213,10 @@ def _pair_others(
 
 
 def _make_jobs(
-    micrographs: Sequence[Path],
-    screened: dict[int, Path],
-    tables: Sequence[PickTable],
-    broken: Sequence[tuple[Path, MicscreenError]],
-    warnings: list[str],
+    what: Found, screened: dict[int, Path], warnings: list[str], *, partial: bool
 ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
     """Pair micrographs with the entries of the tables; return jobs and the names left over."""
+    micrographs, tables = what.micrographs, what.tables
     entries = [(t, m) for t, table in enumerate(tables) for m in range(len(table.micrographs))]
     # A file of one micrograph is known by its path, so that equal names in two folders are told
     # apart by the folders that they share with their micrographs.
@@ -190,7 +225,7 @@ def _make_jobs(
         for t, m in entries
     ]
     found = match([str(path) for path in micrographs], names)
-    if not found.pairs and names:
+    if not found.pairs and names and not partial:
         raise MatchError(
             "no coordinates have the name of a micrograph\n"
             f"micrographs: {listing(path.name for path in micrographs)}\n"
@@ -206,7 +241,7 @@ def _make_jobs(
             f"{picks} picks stay unscreened: {listing(tables[t].micrographs[m] for t, m in left)}"
         )
     whose = {i: entries[c] for i, c in found.pairs}
-    problems = _whose_problem(micrographs, found.micrographs_alone, broken, warnings)
+    problems = _whose_problem(micrographs, found.micrographs_alone, what.problems, warnings)
     stems = unique_names(micrographs)
     jobs: list[Job] = []
     for i, picked in enumerate(micrographs):

@@ -157,14 +157,50 @@ class ComputeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """How a folder is followed into which files still come.
+
+    Attributes
+    ----------
+    poll
+        Seconds between two looks.
+    quiet
+        Seconds for which a file's size and time must stay the same before it is taken.
+    idle_timeout
+        Seconds without anything new after which the run ends; None = never.
+    finish_file
+        Ends the run, once all that is there has been taken, as soon as it exists; None for
+        `JOB/finish`.
+    notify
+        Whether the system's notifications are used to look earlier, where the package `watchfiles`
+        is installed: `auto` (not on network file systems, which have none), `yes`, `no`.
+    """
+
+    poll: float = 5.0
+    quiet: float = 3.0
+    idle_timeout: float | None = None
+    finish_file: Path | None = None
+    notify: Literal["auto", "yes", "no"] = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.poll < float("inf"):
+            raise UsageError(f"must be above 0, not {self.poll}", where="--poll")
+        if not 0 <= self.quiet < float("inf"):
+            raise UsageError(f"must be 0 or more, not {self.quiet}", where="--quiet-time")
+        if self.idle_timeout is not None and self.idle_timeout <= 0:
+            raise UsageError(f"must be above 0, not {self.idle_timeout}", where="--idle-timeout")
+
+
+@dataclass(frozen=True, slots=True)
 class ScreenSettings:
-    """Everything that a screening run was asked for."""
+    """Everything that a screening run was asked for; with `watch`, files may still come."""
 
     inputs: InputSettings
     output: Path
     scoring: ScoreSettings = field(default_factory=ScoreSettings)
     outputs: OutputSettings = field(default_factory=OutputSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    watch: WatchSettings | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same when a run is resumed, as plain JSON values."""

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +21,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from micscreen.errors import JobError, JobMismatchError
+from micscreen.errors import JobError
 from micscreen.picks import CLASS_NAMES
 from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile
-from micscreen.run.settings import ScreenSettings
 
 STORE_NAME: Final = "screen.sqlite"
 SCHEMA_VERSION: Final = 2
@@ -70,15 +70,6 @@ PLAIN_COLUMNS: Final = tuple(
     f.name for f in fields(MicrographRow) if f.name not in (*JSON_COLUMNS, "area")
 )
 ROW_COLUMNS: Final = (*PLAIN_COLUMNS, *JSON_COLUMNS, *AREA_COLUMNS)
-
-OPTIONS: Final = {
-    "micrographs": "MICROGRAPHS",
-    "other_micrographs": "--micrographs-other",
-    "other_pixel_size": "--pixel-size-other",
-    "output_format": "--format",
-    "tiff_flip_y": "--tiff-flip",
-}
-"""Settings whose option has another name than they."""
 
 
 class Store:
@@ -133,6 +124,15 @@ class Store:
         self._waiting = 0
         self._committed = time.monotonic()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See the job in one state, whatever a run writes meanwhile; it waits to commit."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.rollback()
+
     def info(self) -> dict[str, Any]:
         """Return what the run has noted about itself."""
         rows = self._connection.execute("SELECT key, value FROM run")
@@ -166,30 +166,55 @@ class Store:
         """
         known = {row.name for row in self.micrographs()}
         gone = sorted(known - {row.name for row in rows})
-        execute = self._connection.execute
         for name in gone:
             self._forget(name)
         for row in rows:
-            if row.status == "pending" or row.name not in known:
-                self._forget(row.name)
-                self._insert(row)
-            else:
-                execute(
-                    "UPDATE micrographs SET position = ?, path = ?, picked_path = ?, source = ?, "
-                    "micrograph_index = ? WHERE name = ?",
-                    (row.position, row.path, row.picked_path, row.source, row.micrograph_index,
-                     row.name),
-                )  # fmt: skip
-        execute("DELETE FROM sources")
-        execute("DELETE FROM source_files")
+            self.place(row)
+        self._connection.execute("DELETE FROM sources")
+        self._connection.execute("DELETE FROM source_files")
         for number, source in enumerate(sources):
-            execute("INSERT INTO sources VALUES (?, ?, ?)", (number, source.format, source.path))
-            self._connection.executemany(
-                "INSERT INTO source_files VALUES (?, ?, ?, ?, ?)",
-                [(number, f.path, f.size, f.mtime_ns, f.sha256) for f in source.files],
-            )
+            self.place_source(number, source)
         self.flush()
         return gone
+
+    def unplace(self) -> None:
+        """Forget in which tables the picks lie, as a stream does that begins to read them anew."""
+        self._connection.execute("UPDATE micrographs SET source = NULL, micrograph_index = NULL")
+        self._connection.execute("DELETE FROM sources")
+        self._connection.execute("DELETE FROM source_files")
+
+    def place_source(self, number: int, source: Source) -> None:
+        """Add a coordinate file, or put another state of it in the old one's place."""
+        execute = self._connection.execute
+        execute("DELETE FROM source_files WHERE source = ?", (number,))
+        execute(
+            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (number, source.format, source.path)
+        )
+        self._connection.executemany(
+            "INSERT INTO source_files VALUES (?, ?, ?, ?, ?)",
+            [(number, f.path, f.size, f.mtime_ns, f.sha256) for f in source.files],
+        )
+
+    def place(self, row: MicrographRow) -> None:
+        """Register one micrograph: a pending row replaces what was known, another keeps it."""
+        known = (
+            row.status != "pending"
+            and self._connection.execute(
+                "UPDATE micrographs SET position = ?, path = ?, picked_path = ?, source = ?, "
+                "micrograph_index = ? WHERE name = ?",
+                (
+                    row.position,
+                    row.path,
+                    row.picked_path,
+                    row.source,
+                    row.micrograph_index,
+                    row.name,
+                ),
+            ).rowcount
+        )
+        if not known:
+            self._forget(row.name)
+            self._insert(row)
 
     def add(self, row: MicrographRow, scores: Scores | None) -> None:
         """Record a micrograph that is done (with scores) or failed (without).
@@ -220,6 +245,12 @@ class Store:
         query = f"SELECT {columns} FROM micrographs ORDER BY position, name"
         for values in self._connection.execute(query):
             yield _row(values)
+
+    def micrograph(self, name: str) -> MicrographRow | None:
+        """Return one micrograph; None when the job does not know it."""
+        query = f"SELECT {', '.join(ROW_COLUMNS)} FROM micrographs WHERE name = ?"
+        values = self._connection.execute(query, (name,)).fetchone()
+        return None if values is None else _row(values)
 
     def scored(self) -> Iterator[tuple[MicrographRow, Scores | None]]:
         """Yield the micrographs in the order of the plan, with their scores when they are done."""
@@ -281,7 +312,7 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     allowed = writable or os.access(path, os.W_OK)
     mode = "rwc" if writable else "rw" if allowed else "ro"
     address = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=30.0)
+    connection = sqlite3.connect(address, uri=True, timeout=120.0)
     try:
         connection.execute("PRAGMA journal_mode = DELETE" if allowed else "PRAGMA query_only = 1")
         connection.execute("PRAGMA synchronous = FULL")
@@ -354,52 +385,3 @@ def _scores(values: Sequence[bytes | None], pixel_size: float | None) -> Scores 
         return None
     arrays["distance"] = (arrays["distance"] / (pixel_size or 1.0)).astype(np.float32)
     return Scores(**arrays)
-
-
-def check_identity(store: Store, settings: ScreenSettings, weights: str | None = None) -> None:
-    """Raise JobMismatchError, naming each difference, unless the job was begun like this.
-
-    Parameters
-    ----------
-    store
-        The job's; a job that has not begun fits anything.
-    settings
-        What is asked for now.
-    weights
-        sha256 of the network; None when it is not known yet.
-    """
-    known = store.info()
-    if "identity" not in known:
-        return
-    old, new = known["identity"], settings.identity()
-    differences = [
-        f"{_option(name)}: was {_shown(before)}, is now {_shown(now)}"
-        for group, values in new.items()
-        for name, now in values.items()
-        if _plain(now) != (before := old.get(group, {}).get(name))
-    ]
-    if weights is not None and known["model"]["sha256"] != weights:
-        differences.append("the network's weights are others")
-    if differences:
-        only_threshold = len(differences) == 1 and differences[0].startswith("--threshold")
-        raise JobMismatchError(
-            "this job was begun with other arguments:\n  " + "\n  ".join(differences),
-            where=settings.output,
-            hint="For another threshold: micscreen rethreshold JOB --threshold T."
-            if only_threshold
-            else "Give the same arguments to continue it, or another --output.",
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _option(name: str) -> str:
-    """Return how a setting is typed."""
-    return OPTIONS.get(name, "--" + name.replace("_", "-"))

@@ -1,6 +1,6 @@
 """Jobs whose files are complete, one after the other.
 
-A batch is a stream that ends: both are the same loop in `run.pipeline` over this generator.
+A batch and each step of a stream are the same loop in `run.loop` over this generator.
 """
 
 from __future__ import annotations
@@ -24,22 +24,17 @@ def fingerprint(path: Path) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def settled(
-    jobs: Iterable[Job], wanted: Callable[[Job], bool], stopped: Callable[[], bool]
-) -> Iterator[Job]:
-    """Yield the jobs of a finite list that are wanted, until a stop is asked for.
+def settled(jobs: Iterable[Job], stopped: Callable[[], bool]) -> Iterator[Job]:
+    """Yield jobs whose files are complete, until a stop is asked for.
 
     Parameters
     ----------
     jobs
-        In the order of the plan; their files are complete.
-    wanted
-        Whether a job has still to be done.
+        In the order in which they are to be done.
     stopped
         Asked before each job, so that nothing new begins after a stop.
     """
     for job in jobs:
         if stopped():
             return
-        if wanted(job):
-            yield job
+        yield job

@@ -6,10 +6,13 @@ row, so that the others go on.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -84,7 +87,7 @@ class Work:
     settings: ScreenSettings
     tables: tuple[PickTable, ...]
     backend: Backend
-    flip_y: bool
+    flip_y: bool = False
     thumbnails: frozenset[str] = frozenset()
 
     def do(self, job: Job) -> tuple[MicrographRow, Scores | None]:
@@ -166,6 +169,30 @@ class Work:
             write_thumbnail(folder / "thumbnails" / f"{job.name}.png", picture)
 
 
+def remove_pictures(
+    folder: Path, names: Sequence[str] | None, *, thumbnails: Sequence[str] | None = None
+) -> None:
+    """Remove what an earlier state of the job drew and no longer wants.
+
+    Parameters
+    ----------
+    folder
+        The job folder.
+    names
+        Micrographs that have left: their masks and thumbnails go; None for none.
+    thumbnails
+        Micrographs whose thumbnails stay, all others go; None keeps all.
+    """
+    for name in names or ():
+        for path in (folder / "masks").glob(f"{glob.escape(name)}.*"):
+            path.unlink(missing_ok=True)
+        (folder / "thumbnails" / f"{name}.png").unlink(missing_ok=True)
+    if thumbnails is not None:
+        for path in (folder / "thumbnails").glob("*.png"):
+            if path.stem not in thumbnails:
+                path.unlink(missing_ok=True)
+
+
 def pending_row(job: Job) -> MicrographRow:
     """Return the row of a job of which nothing is known yet."""
     return MicrographRow(
@@ -179,7 +206,7 @@ def pending_row(job: Job) -> MicrographRow:
     )
 
 
-def picks_digest(job: Job, tables: tuple[PickTable, ...]) -> str:
+def picks_digest(job: Job, tables: Sequence[PickTable]) -> str:
     """Return what tells whether the picks of a job are still the same."""
     digest = hashlib.blake2b(digest_size=12)
     digest.update(repr((job.box_size, job.problem)).encode())
@@ -197,7 +224,7 @@ def flipped(picks: Picks, height: int) -> Picks:
 
 def load(
     job: Job,
-    tables: tuple[PickTable, ...],
+    tables: Sequence[PickTable],
     inputs: InputSettings,
     row: MicrographRow | None = None,
 ) -> Loaded:

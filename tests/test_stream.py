@@ -1,0 +1,415 @@
+"""Streaming: whatever comes, in whatever order, ends as the batch would have left it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from micscreen.run.engine import SerialEngine
+from micscreen.run.export import rethreshold
+from micscreen.run.pipeline import Event, Outcome
+from micscreen.run.poll import Lookout, on_network
+from micscreen.run.settings import OutputSettings, WatchSettings
+from micscreen.run.store import Store
+from test_pipeline import asked, data_set, do, outputs, picture, stored, write_mrc
+
+QUICK = WatchSettings(poll=0.05, quiet=0.06, idle_timeout=1.0, notify="no")
+
+
+def watched(folder: Path, job: str = "stream", watch: WatchSettings = QUICK, **values: Any) -> Any:
+    return asked(folder, job, watch=watch, **values)
+
+
+def feed(steps: list[Callable[[], None]], pause: float) -> threading.Thread:
+    """Do the steps one after the other, in a thread that has begun."""
+
+    def work() -> None:
+        for step in steps:
+            step()
+            time.sleep(pause)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def arrive(source: Path, target: Path, style: str) -> list[Callable[[], None]]:
+    """Steps in which a file comes: at once, in parts, by renaming, or twice."""
+    data = source.read_bytes()
+
+    def write(content: bytes) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+    def rename() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(target.name + ".tmp")
+        aside.write_bytes(data)
+        aside.rename(target)
+
+    if style == "parts":
+        cuts = [len(data) // 3, 2 * len(data) // 3]
+        return [lambda cut=cut: write(data[:cut]) for cut in cuts] + [lambda: write(data)]
+    if style == "grown" and target.suffix == ".star":  # whole lines first, the rest much later
+        lines = data.splitlines(keepends=True)
+        return [lambda: write(b"".join(lines[:-3])), lambda: time.sleep(0.25), lambda: write(data)]
+    return [rename] if style == "rename" else [lambda: write(data)]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_stream_leaves_what_a_batch_leaves(data: st.DataObject) -> None:
+    """Files in any order, whole, in parts, renamed or grown: sets, tables and scores are equal."""
+    with tempfile.TemporaryDirectory() as name:
+        whole, folder = Path(name) / "whole", Path(name) / "stream"
+        data_set(whole, 5, picks=6, side=96)
+        (whole / "picks/mic_004_autopick.star").unlink()  # this one never gets picks
+        shutil.copy(whole / "mics/mic_001.mrc", whole / "mics/.hidden.mrc")
+        files = sorted(p.relative_to(whole) for p in whole.rglob("*.*") if p.is_file())
+        styles = st.sampled_from(["once", "parts", "rename", "grown"])
+        queues = [arrive(whole / f, folder / f, data.draw(styles)) for f in files]
+        rng = random.Random(data.draw(st.integers(0, 2**32)))
+        steps = []
+        while any(queues):  # steps of different files are mixed
+            steps.append(rng.choice([queue for queue in queues if queue]).pop(0))
+        wanted = OutputSettings(thumbnails=3, save_masks=True)
+        calm = do(asked(whole, outputs=wanted))
+        (folder / "mics").mkdir(parents=True)
+        (folder / "picks").mkdir()
+        thread = feed(steps, 0.03)
+        outcome = do(watched(folder, outputs=wanted))
+        thread.join()
+        assert (outcome.done, outcome.exit_code) == (calm.done, 0) == (5, 0)
+        one, other = outputs(whole / "job"), outputs(folder / "stream")
+        assert {k: v for k, v in one.items() if not k.startswith("micrographs")} == {
+            k: v for k, v in other.items() if not k.startswith("micrographs")
+        }
+        table = one["micrographs.csv"].replace(str(whole).encode(), str(folder).encode())
+        assert table == other["micrographs.csv"]
+        assert [row[1] for row in stored(whole / "job")] == [
+            row[1] for row in stored(folder / "stream")
+        ]
+
+
+def test_a_micrograph_waits_for_its_picks_and_a_changed_one_is_screened_again_once(
+    tmp_path: Path,
+) -> None:
+    """Nothing is screened before its picks; rewritten picks replace what was found, once."""
+    data_set(tmp_path / "src", 2, picks=5)
+    picks = [tmp_path / f"src/picks/mic_00{i}_autopick.star" for i in (0, 1)]
+    (tmp_path / "picks").mkdir()
+    shutil.copytree(tmp_path / "src/mics", tmp_path / "mics")
+    events: list[Event] = []
+
+    def more() -> None:
+        text = picks[0].read_text() + "50.0 60.0 0.9\n"
+        (tmp_path / "picks" / picks[0].name).write_text(text)
+
+    thread = feed(
+        [
+            lambda: time.sleep(0.4),
+            lambda: shutil.copy(picks[0], tmp_path / "picks"),
+            lambda: time.sleep(0.5),
+            more,
+            lambda: time.sleep(0.4),
+            lambda: shutil.copy(picks[1], tmp_path / "picks"),
+        ],
+        0.0,
+    )
+    outcome = do(watched(tmp_path), progress=events.append)
+    thread.join()
+    done = [event.row.name for event in events if event.kind == "micrograph" and event.row]
+    assert done == ["mic_000", "mic_000", "mic_001"]
+    assert outcome.picks_in == 11
+    assert outcome.export is not None and outcome.export.unscreened == 0
+
+
+def test_a_global_list_that_grows_is_followed(tmp_path: Path) -> None:
+    """A particles.star that is rewritten with more micrographs gives each its picks."""
+    data_set(tmp_path, 3)
+    shutil.rmtree(tmp_path / "picks")
+    (tmp_path / "picks").mkdir()
+    head = (
+        "\ndata_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
+    )
+    rows = [f"mics/mic_00{i}.mrc {20 + 30 * j}.0 {70 + i}.0\n" for i in range(3) for j in range(3)]
+    target = tmp_path / "picks/particles.star"
+
+    def write(count: int) -> Callable[[], None]:
+        def work() -> None:
+            aside = tmp_path / "picks/particles.star.tmp"
+            aside.write_text(head + "".join(rows[:count]))
+            aside.rename(target)
+
+        return work
+
+    events: list[Event] = []
+    thread = feed([write(3), write(6), write(9)], 0.4)
+    settings = watched(tmp_path, inputs={"coordinates": (str(target),)})
+    outcome = do(settings, progress=events.append)
+    thread.join()
+    batch = do(asked(tmp_path, "batch", inputs={"coordinates": (str(target),)}))
+    assert outcome.export is not None and batch.export is not None
+    assert (outcome.export.kept, outcome.export.rejected) == (
+        batch.export.kept,
+        batch.export.rejected,
+    )
+    assert sum(event.kind == "micrograph" for event in events) == 3
+
+
+def test_other_micrographs_are_waited_for(tmp_path: Path) -> None:
+    """With another set, a micrograph is screened when partner and picks are there, also late."""
+    data_set(tmp_path, 2)
+    late = tmp_path / "late"
+    for number in (0, 1):
+        write_mrc(late / f"mic_00{number}.mrc", picture(number, 64), 3.0)
+    (tmp_path / "other").mkdir()
+    steps = [lambda n=n: shutil.copy(late / f"mic_00{n}.mrc", tmp_path / "other") for n in (1, 0)]
+    events: list[Event] = []
+    thread = feed([lambda: time.sleep(0.3), *steps], 0.3)
+    settings = watched(tmp_path, inputs={"other_micrographs": (str(tmp_path / "other"),)})
+    outcome = do(settings, progress=events.append)
+    thread.join()
+    names = [event.row.name for event in events if event.kind == "micrograph" and event.row]
+    assert names == ["mic_001", "mic_000"]
+    assert (outcome.done, outcome.exit_code) == (2, 0)
+
+
+def test_a_finish_file_ends_the_stream_when_all_that_is_there_is_taken(tmp_path: Path) -> None:
+    """JOB/finish ends it without an idle timeout, and is gone afterwards."""
+    data_set(tmp_path, 3)
+    watch = WatchSettings(poll=0.05, quiet=0.05, notify="no")
+    thread = feed([lambda: time.sleep(0.3), (tmp_path / "stream/finish").touch], 0.0)
+    outcome = do(watched(tmp_path, watch=watch))
+    thread.join()
+    assert (outcome.done, outcome.exit_code) == (3, 0)
+    assert not (tmp_path / "stream/finish").exists()
+
+
+def test_a_running_job_can_be_rethresholded(tmp_path: Path) -> None:
+    """While a stream waits, a set is written from what is done so far; the end is not disturbed."""
+    data_set(tmp_path, 3)
+    (tmp_path / "mics/mic_002.mrc").rename(tmp_path / "later.mrc")
+    reports = []
+
+    def work() -> None:
+        time.sleep(0.6)
+        reports.append(rethreshold(tmp_path / "stream", 0.5))
+        (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_002.mrc")
+
+    thread = feed([work], 0.0)
+    outcome = do(watched(tmp_path))
+    thread.join()
+    (report,) = reports
+    assert report.kept + report.rejected == 24
+    assert outcome.export is not None
+    assert outcome.export.kept + outcome.export.rejected == 36
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_stream_writes_everything_and_says_so(tmp_path: Path, number: int) -> None:
+    """Ctrl-C or SIGTERM: what is done is in the sets, exit code 130; the same command goes on."""
+    data_set(tmp_path, 4)
+    (tmp_path / "mics/mic_003.mrc").rename(tmp_path / "later.mrc")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "from test_stream import *\n"
+        "w = WatchSettings(poll=0.05, quiet=0.05, notify='no')\n"
+        "raise SystemExit(do(watched(Path(sys.argv[1]), watch=w)).exit_code)\n"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    process = subprocess.Popen(arguments)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        time.sleep(0.1)
+        if (tmp_path / "stream/screen.sqlite").exists():
+            with Store(tmp_path / "stream") as store:
+                if sum(row.status == "done" for row in store.micrographs()) == 3:
+                    break
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    sets = tmp_path / "stream/picks_auto_080"
+    assert len(list(sets.iterdir())) == 3
+    assert len(list((tmp_path / "stream/picks_auto_080_unscreened").iterdir())) == 1
+    (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_003.mrc")
+    events: list[Event] = []
+    outcome = do(watched(tmp_path), progress=events.append)
+    assert outcome.exit_code == 0 and outcome.done == 4
+    assert sum(event.kind == "micrograph" for event in events) == 1
+    calm = do(asked(tmp_path, "calm"))
+    assert calm.export is not None and outcome.export is not None
+    assert outputs(tmp_path / "stream") == outputs(tmp_path / "calm")
+
+
+def test_notifications_wake_before_the_next_poll(tmp_path: Path) -> None:
+    """On a local disk a file is screened long before a poll of a minute would see it."""
+    pytest.importorskip("watchfiles")
+    data_set(tmp_path, 2)
+    (tmp_path / "mics/mic_001.mrc").rename(tmp_path / "later.mrc")
+    watch = WatchSettings(poll=20.0, quiet=0.2, idle_timeout=25.0)
+    seen: list[float] = []
+    moved: list[float] = []
+
+    def tell(event: Event) -> None:
+        if event.kind == "micrograph":
+            seen.append(time.monotonic())
+        if len(seen) == 2:
+            (tmp_path / "stream/finish").touch()
+
+    def move() -> None:
+        while not seen:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        moved.append(time.monotonic())
+        (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_001.mrc")
+
+    thread = feed([move], 0.0)
+    outcome: Outcome = do(watched(tmp_path, watch=watch), SerialEngine(), tell)
+    thread.join()
+    assert outcome.done == 2 and len(seen) == 2
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def lookout(*patterns: str, quiet: float = 3.0, **values: Any) -> Lookout:
+    return Lookout(patterns, lambda path: path.suffix == ".mrc", quiet=quiet, **values)
+
+
+def test_a_file_is_told_once_when_it_is_quiet_and_again_when_it_changes(tmp_path: Path) -> None:
+    """Growing files are not told; quiet ones once; changed ones once more."""
+    path, eye = tmp_path / "a.mrc", lookout(str(tmp_path))
+    path.write_bytes(b"1")
+    wall = time.time()
+    assert eye.poll(0, wall) == []
+    path.write_bytes(b"12")
+    assert eye.poll(3, wall) == [] and eye.waiting
+    assert eye.poll(6, wall) == [path] and not eye.waiting
+    assert eye.poll(9, wall) == []
+    path.write_bytes(b"123")
+    told = [eye.poll(t, wall) for t in range(10, 40)]
+    assert [found for found in told if found] == [[path]]
+
+
+def test_hidden_and_unfinished_names_are_never_told(tmp_path: Path) -> None:
+    """Dotfiles, .tmp, .part and other kinds of file are left alone, whatever their age."""
+    for name in (".a.mrc", "b.mrc.tmp", "c.mrc.part", "d.txt", "e.mrc~", "f.mrc"):
+        (tmp_path / name).write_bytes(b"1")
+        os.utime(tmp_path / name, (1, 1))
+    assert [path.name for path in lookout(str(tmp_path)).poll(0, time.time())] == ["f.mrc"]
+
+
+def test_a_file_that_is_not_whole_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    """A file that is quiet but not whole is told when it is, or when patience ends."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(b"1")
+    whole = [False]
+    eye = lookout(str(tmp_path), whole=lambda path: whole[0], patience=60.0)
+    assert [eye.poll(t, time.time()) for t in range(0, 50, 3)][-1] == []
+    assert any(eye.poll(t, time.time()) for t in range(50, 70, 3))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("", {"a.mrc"}),
+        ("*.mrc", {"a.mrc"}),
+        ("**/*.mrc", {"a.mrc", "s1/b.mrc", "s1/deep/c.mrc", "s2/d.mrc"}),
+        ("s*/*.mrc", {"s1/b.mrc", "s2/d.mrc"}),
+        ("s1/b.mrc", {"s1/b.mrc"}),
+        ("s[12]/?.mrc", {"s1/b.mrc", "s2/d.mrc"}),
+    ],
+)
+def test_patterns_mean_what_they_mean_in_a_batch(
+    tmp_path: Path, pattern: str, names: set[str]
+) -> None:
+    """Folders, files, wildcards and ** find the same files in a stream as in a batch."""
+    from micscreen.run.find import find_micrographs
+
+    for name in ("a.mrc", "s1/b.mrc", "s1/deep/c.mrc", "s2/d.mrc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "s1/loop").symlink_to(tmp_path)
+    text = str(tmp_path / pattern)
+    found = {p.relative_to(tmp_path).as_posix() for p in lookout(text).poll(0, time.time())}
+    assert {name for name in found if "loop" not in name} == names
+    if "**" not in pattern:
+        batch = {p.relative_to(tmp_path).as_posix() for p in find_micrographs([text], [])}
+        assert batch == names
+
+
+def test_a_replaced_file_is_told_although_size_and_time_are_equal(tmp_path: Path) -> None:
+    """A rename onto a name is seen by the inode."""
+    path, eye = tmp_path / "a.mrc", lookout(str(tmp_path))
+    path.write_bytes(b"1")
+    os.utime(path, (1, 1))
+    assert eye.poll(0, time.time()) == [path]
+    (tmp_path / "x").write_bytes(b"2")
+    os.utime(tmp_path / "x", (1, 1))
+    (tmp_path / "x").rename(path)
+    assert any(eye.poll(t, time.time()) for t in range(1, 10, 3))
+
+
+def test_a_local_disk_is_no_network_file_system(tmp_path: Path) -> None:
+    """The file system of a path is the one that is mounted nearest above it."""
+    assert on_network(Path("/proc")) is False
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def test_watch_and_events_on_the_command_line(tmp_path: Path) -> None:
+    """`screen --watch --events` ends by idleness; every line of the events fits the schema."""
+    import jsonschema
+
+    data_set(tmp_path, 3, side=160)
+    (tmp_path / "mics/mic_001.mrc").write_bytes(b"broken")
+    os.utime(tmp_path / "mics/mic_001.mrc", (1, 1))
+    log = tmp_path / "logs/events.jsonl"
+    command = [
+        sys.executable, "-m", "micscreen", "screen", str(tmp_path / "mics"),
+        "-c", str(tmp_path / "picks"), "-o", str(tmp_path / "job"), "--box-size", "32",
+        "--watch", "--poll", "0.1", "--quiet-time", "0.1", "--idle-timeout", "1",
+        "--events", str(log), "--json", "--device", "cpu",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    schema = json.loads((Path(__file__).parents[1] / "docs/events.schema.json").read_text())
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(lines) == len(done.stdout.splitlines())
+    for line in (*lines, *map(json.loads, done.stdout.splitlines())):
+        jsonschema.validate(line, schema)
+    rows = {line["name"]: line for line in lines if line["event"] == "micrograph"}
+    assert rows["mic_001"]["status"] == "failed" and rows["mic_001"]["reason"]
+    fine = rows["mic_000"]
+    assert fine["picks_kept"] + fine["picks_rejected"] == fine["picks_in"] == 12
+    assert sum(fine["rejected_by"].values()) == fine["picks_rejected"]
+    assert np.isclose(sum(fine["area"].values()), 1.0, atol=1e-3)
+    assert lines[-1]["event"] == "end" and lines[-1]["done"] == 2
+
+
+def test_impossible_times_are_refused(tmp_path: Path) -> None:
+    """A poll of 0 s and a negative idle timeout are errors that name the option."""
+    from micscreen.errors import UsageError
+
+    with pytest.raises(UsageError, match="--poll"):
+        WatchSettings(poll=0)
+    with pytest.raises(UsageError, match="--idle-timeout"):
+        WatchSettings(idle_timeout=-1)
