@@ -107,6 +107,19 @@ def test_a_stream_leaves_what_a_batch_leaves(data: st.DataObject) -> None:
         ]
 
 
+def test_what_was_there_for_long_is_screened_at_once(tmp_path: Path) -> None:
+    """Files from yesterday are taken at the first look, not at the end of the stream."""
+    data_set(tmp_path, 3)
+    for path in tmp_path.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+    events: list[Event] = []
+    outcome = do(watched(tmp_path), progress=events.append)
+    kinds = [event.kind for event in events]
+    planned = [i for i, event in enumerate(events) if event.text.startswith("finding")][0]
+    assert kinds[:planned].count("micrograph") == 3 == outcome.done
+    assert kinds[planned:].count("micrograph") == 0
+
+
 def test_a_micrograph_waits_for_its_picks_and_a_changed_one_is_screened_again_once(
     tmp_path: Path,
 ) -> None:

@@ -125,9 +125,9 @@ class Arrivals:
         """Read coordinate files, and return the numbers of their tables."""
         changed = []
         for path in sorted(paths, key=natural_key):
-            table = self._read.pop(path, None)
-            if table is None:
+            if path not in self._read and not self._readable(path):
                 continue  # Out of patience: the end of the stream says what is wrong with it.
+            table = self._read.pop(path)
             self._inside |= {member.resolve() for member in table.members[1:]}
             number = self._numbers.setdefault(path, len(self.tables))
             if number == len(self.tables):

@@ -8,6 +8,7 @@ file systems do not give; where the system has them, `run.stream` lets them wake
 from __future__ import annotations
 
 import fnmatch
+import heapq
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Lookout:
         self._folders: dict[str, _Folder] = {}
         self._files: dict[str, _Seen] = {}
         self._restless: set[str] = set()
-        self._resting: list[str] = []
+        self._resting: list[tuple[float, str]] = []
         self._fresh: list[_Folder] = []
         self._wall = 0.0
 
@@ -124,17 +125,22 @@ class Lookout:
                 if folder in self._folders:
                     self._folders[folder].changed = -1
             if path in self._files:
-                self._files[path].due = 0.0
-                self._restless.add(path)
+                self._rest(path, 0.0)
 
     def _due(self, now: float) -> list[str]:
-        """Return the files to look at again; a twentieth of the resting ones at a time."""
-        if not self._resting:
-            self._resting = list(self._files)
-        cut = max(1, len(self._files) // 20)
-        part, self._resting = self._resting[:cut], self._resting[cut:]
-        chosen = {path for path in part if self._files[path].due <= now}
-        return sorted(chosen | {p for p in self._restless if self._files[p].due <= now})
+        """Return the files whose rest is over."""
+        over = {path for path in self._restless if self._files[path].due <= now}
+        while self._resting and self._resting[0][0] <= now:
+            due, path = heapq.heappop(self._resting)
+            known = self._files.get(path)
+            if known is not None and known.due == due:
+                over.add(path)
+        return sorted(over)
+
+    def _rest(self, path: str, until: float) -> None:
+        """Leave a file alone for a while."""
+        self._files[path].due = until
+        heapq.heappush(self._resting, (until, path))
 
     def _look(self, path: str, now: float) -> None:
         """Look at one file, and note whether it changed."""
@@ -148,11 +154,12 @@ class Lookout:
         state = (found.st_ino, found.st_size, found.st_mtime_ns)
         if known is not None and (known.inode, known.size, known.changed) == state:
             quiet = now - known.since
-            known.due = now + min(LONGEST_REST, max(self._quiet, REST * quiet))
+            self._rest(path, now + min(LONGEST_REST, max(self._quiet, REST * quiet)))
             return
         old = self._wall - found.st_mtime
-        since = now - self._quiet if known is None and old > max(60.0, self._quiet) else now
-        self._files[path] = _Seen(*state, since=since, due=now + self._quiet)
+        since = now - old if known is None and old > max(60.0, self._quiet) else now
+        self._files[path] = _Seen(*state, since=since, due=now)
+        self._rest(path, now + max(self._quiet, min(LONGEST_REST, REST * (now - since))))
         self._restless.add(path)
 
     def _ready(self, path: str, now: float) -> bool:
@@ -162,7 +169,7 @@ class Lookout:
         if quiet < self._quiet:
             return False
         if quiet < self._patience and not (known.size and self._whole(Path(path))):
-            known.due = now + self._quiet
+            self._rest(path, now + self._quiet)
             return False
         self._restless.discard(path)
         return True
