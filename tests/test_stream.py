@@ -115,7 +115,7 @@ def test_what_was_there_for_long_is_screened_at_once(tmp_path: Path) -> None:
     events: list[Event] = []
     outcome = do(watched(tmp_path), progress=events.append)
     kinds = [event.kind for event in events]
-    planned = [i for i, event in enumerate(events) if event.text.startswith("finding")][0]
+    planned = next(i for i, event in enumerate(events) if event.text.startswith("finding"))
     assert kinds[:planned].count("micrograph") == 3 == outcome.done
     assert kinds[planned:].count("micrograph") == 0
 
