@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -52,9 +53,15 @@ def natural_key(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
 
 
+def printable(text: str) -> str:
+    """Return a name as it can be printed: bytes that are no text, and line ends, as hex codes."""
+    plain = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return "".join(f"\\x{ord(c):02x}" if ord(c) < 32 or ord(c) == 127 else c for c in plain)
+
+
 def listing(names: Iterable[str], shown: int = NAMES_SHOWN) -> str:
     """Return names as one line; of many only the first."""
-    every = list(names)
+    every = [printable(name) for name in names]
     rest = len(every) - shown
     return ", ".join(every[:shown]) + (f", and {rest} more" if rest > 0 else "")
 

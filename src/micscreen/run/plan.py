@@ -19,6 +19,7 @@ from micscreen.run.find import (
     find_coordinates,
     find_micrographs,
     listing,
+    printable,
     unique_names,
 )
 from micscreen.run.settings import InputSettings, ScreenSettings
@@ -242,7 +243,7 @@ def _make_jobs(
         )
     whose = {i: entries[c] for i, c in found.pairs}
     problems = _whose_problem(micrographs, found.micrographs_alone, what.problems, warnings)
-    stems = unique_names(micrographs)
+    stems = [printable(name) for name in unique_names(micrographs)]
     jobs: list[Job] = []
     for i, picked in enumerate(micrographs):
         if i not in screened:

@@ -150,9 +150,9 @@ class Store:
         for source, *rest in self._connection.execute(
             "SELECT source, path, size, mtime_ns, sha256 FROM source_files ORDER BY rowid"
         ):
-            files.setdefault(source, []).append(SourceFile(*rest))
+            files.setdefault(source, []).append(SourceFile(*map(_restored, rest)))
         rows = self._connection.execute("SELECT id, format, path FROM sources ORDER BY id")
-        return [Source(fmt, path, tuple(files.get(id_, ()))) for id_, fmt, path in rows]
+        return [Source(fmt, _restored(path), tuple(files.get(id_, ()))) for id_, fmt, path in rows]
 
     def register(self, rows: Sequence[MicrographRow], sources: Sequence[Source]) -> list[str]:
         """Make the store hold exactly these micrographs, in one transaction.
@@ -187,12 +187,11 @@ class Store:
         """Add a coordinate file, or put another state of it in the old one's place."""
         execute = self._connection.execute
         execute("DELETE FROM source_files WHERE source = ?", (number,))
-        execute(
-            "INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (number, source.format, source.path)
-        )
+        values = (number, source.format, _stored(source.path))
+        execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", values)
         self._connection.executemany(
             "INSERT INTO source_files VALUES (?, ?, ?, ?, ?)",
-            [(number, f.path, f.size, f.mtime_ns, f.sha256) for f in source.files],
+            [(number, _stored(f.path), f.size, f.mtime_ns, f.sha256) for f in source.files],
         )
 
     def place(self, row: MicrographRow) -> None:
@@ -204,8 +203,8 @@ class Store:
                 "micrograph_index = ? WHERE name = ?",
                 (
                     row.position,
-                    row.path,
-                    row.picked_path,
+                    _stored(row.path),
+                    _stored(row.picked_path),
                     row.source,
                     row.micrograph_index,
                     row.name,
@@ -275,7 +274,7 @@ class Store:
 
     def _insert(self, row: MicrographRow) -> int | None:
         """Insert a micrograph and return its id."""
-        values = [getattr(row, name) for name in PLAIN_COLUMNS]
+        values = [_stored(getattr(row, name)) for name in PLAIN_COLUMNS]
         values += [json.dumps(getattr(row, name)) for name in JSON_COLUMNS]
         values += row.area if row.area is not None else [None] * len(AREA_COLUMNS)
         return self._connection.execute(
@@ -364,9 +363,25 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
+def _stored(value: Any) -> Any:
+    """Return a value for the database: a path that is no UTF-8 becomes its bytes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(value)
+    return value
+
+
+def _restored(value: Any) -> Any:
+    """Return what `_stored` was given."""
+    return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
 def _row(values: Sequence[Any]) -> MicrographRow:
     """Make a row from the values of `ROW_COLUMNS`."""
-    known: dict[str, Any] = dict(zip(ROW_COLUMNS, values, strict=True))
+    known: dict[str, Any] = dict(zip(ROW_COLUMNS, map(_restored, values), strict=True))
     area = tuple(known.pop(name) for name in AREA_COLUMNS)
     known["suspect"] = tuple(json.loads(known["suspect"]))
     known["warnings"] = tuple(json.loads(known["warnings"]))

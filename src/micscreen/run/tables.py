@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from micscreen.io.files import write_whole
 from micscreen.picks import CLASS_NAMES
+from micscreen.run.find import printable
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.store import Store
 
@@ -60,8 +61,8 @@ def _record(
     going_on = 0 if scores is None else int(kept(row, scores, threshold, on_suspect).sum())
     areas = row.area or (None,) * len(CLASS_NAMES)
     return {
-        "micrograph": row.path,
-        "picked_micrograph": row.picked_path,
+        "micrograph": printable(row.path),
+        "picked_micrograph": printable(row.picked_path),
         "status": row.status,
         "picks_in": str(row.picks_in),
         "picks_kept": str(going_on),
