@@ -58,7 +58,9 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix not in (".sqlite", "") and not path.name.startswith(".lock")
+            if path.is_file()
+            and path.suffix not in (".sqlite", "")
+            and not path.name.startswith(".lock")
         }
 
     return read

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_pipeline import STAR_HEAD, asked, do, picture, stored, write_mrc
 
 from micscreen.run.export import rethreshold
 from micscreen.run.find import printable
 from micscreen.run.settings import OutputSettings
+from test_pipeline import STAR_HEAD, asked, do, picture, stored, write_mrc
 
 NAMES = (
     b"with space", b"new\nline", b"caf\xe9", "µ粒子".encode(), b"-dash", b"quo'te\"s",

@@ -134,7 +134,8 @@ def roughen(rng: np.random.Generator, image: Image) -> Image:
             rise = rng.normal(0, 0.8, 2)
             y = np.linspace(-1, 1, h, dtype=np.float32)[:, None]
             x = np.linspace(-1, 1, w, dtype=np.float32)[None, :]
-            image = image + spread * (np.float32(rise[0]) * y + np.float32(rise[1]) * x)
+            slope = spread * (np.float32(rise[0]) * y + np.float32(rise[1]) * x)
+            image = image + slope.astype(np.float32)
         elif what == 3:
             low, high = np.percentile(image, (rng.uniform(0, 1.5), 100 - rng.uniform(0, 1.5)))
             image = np.round(np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255)
