@@ -161,7 +161,7 @@ def test_torch_runs_the_real_architecture(tmp_path: Path) -> None:
 
     torch.manual_seed(0)
     export_onnx(build_unet(), tmp_path / "net.onnx", ABOUT)
-    batch = np.random.default_rng(1).normal(0, 1, (1, 3, 96, 72)).astype(np.float32)
+    batch = np.random.default_rng(1).normal(0, 1, (1, 3, 96, 80)).astype(np.float32)
     first, second = OnnxBackend(tmp_path / "net.onnx"), TorchBackend(tmp_path / "net.onnx")
     np.testing.assert_allclose(first.predict(batch), second.predict(batch), atol=1e-4)
 
