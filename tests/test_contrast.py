@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from micscreen.contrast import decide_contrast, pick_contrast
+from micscreen.contrast import band_skewness, decide_contrast, pick_contrast
 from micscreen.picks import Picks
 from micscreen.resample import resample
+from micscreen.train.contrast import fit_weights
 from synthetic import BOX, field
 
 
@@ -67,3 +68,30 @@ def test_picks_outside_and_too_few_are_not_asked() -> None:
     few = decide_contrast(image, 16, centres[:5])
     assert "picks" not in few.evidence
     assert Picks(x=centres[:0, 0], y=centres[:0, 1]).x.size == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_picks_a_dense_field_tells_its_contrast(seed: int) -> None:
+    """Particles alone, no picks given, tell dark from bright, and inverting inverts the answer."""
+    image, _ = small(seed, particles=400)
+    assert decide_contrast(image, BOX / 2).contrast == "dark"
+    inverted = decide_contrast(-image, BOX / 2)
+    assert (inverted.contrast, inverted.certain) == ("bright", True)
+
+
+def test_skewness_knows_no_gain_and_offset() -> None:
+    """The numbers that decide without picks are the same after gain and offset."""
+    image, _ = small()
+    first = band_skewness(image, BOX / 2)
+    np.testing.assert_allclose(band_skewness(7 * image + 300, BOX / 2), first, atol=0.01)
+    np.testing.assert_allclose(band_skewness(-image, BOX / 2), -first, atol=0.01)
+
+
+def test_weights_are_fitted_from_dark_fields() -> None:
+    """What is negative in dark fields gets a large positive weight, the useless small ones."""
+    rng = np.random.default_rng(0)
+    skewness = rng.normal(0, 1, (400, 2, 5))
+    skewness[:, 0, 2] -= 2
+    weights = fit_weights(skewness)
+    assert weights[0, 2] > 1.5
+    assert np.abs(np.delete(weights.ravel(), 2)).max() < 0.8

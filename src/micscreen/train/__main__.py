@@ -6,6 +6,7 @@
     python -m micscreen.train fit      --shards DIR --real DIR --out DIR --minutes 60
     python -m micscreen.train export   --checkpoint DIR/last.pt --onnx FILE
     python -m micscreen.train evaluate --onnx FILE --data DIR
+    python -m micscreen.train contrast --shards DIR --real DIR
 
 A shard is decided by its number and seed alone. An interrupted training is continued by the same
 command.
@@ -26,12 +27,13 @@ from micscreen.model.backend import open_backend
 from micscreen.model.team import together
 from micscreen.samples import write_shard
 from micscreen.simulate import Recipe
+from micscreen.train.contrast import contrast_report
 from micscreen.train.fit import FitSettings, fit
 from micscreen.train.ship import export
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and run one of the four commands."""
+    """Parse the command line and run one of the commands."""
     given = _parser().parse_args(arguments)
     cv2.setNumThreads(1)
     if given.command == "shards":
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = (given.box_px, given.good_bias, given.sharpness)
         worst = export(given.checkpoint, given.onnx, given.version, *sizes)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
+    elif given.command == "contrast":
+        print(contrast_report(given.shards, given.real))
     else:
         backend = open_backend(given.onnx, device="cpu")
         rows = evaluate(backend, given.data, given.box_px, given.only)
@@ -96,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--version", default="1")
     for name, default in (("--box-px", 16.0), ("--good-bias", 0.0), ("--sharpness", 1.0)):
         exporting.add_argument(name, type=float, default=default)
+    contrast = commands.add_parser("contrast", help="fit and measure the contrast decision")
+    contrast.add_argument("--shards", type=Path)
+    contrast.add_argument("--real", type=Path, help="folder with images/ and labels/")
     judging = commands.add_parser("evaluate", help="the table of the first bar")
     judging.add_argument("--onnx", type=Path, required=True)
     judging.add_argument("--data", type=Path, required=True)
