@@ -94,9 +94,9 @@ def test_interrupted_training_ends_with_the_same_weights(
     shards: Path, real: Path, tmp_path: Path
 ) -> None:
     """Three chunks at a stretch and one chunk, then two more, give identical weights."""
-    straight = fit(SETTINGS, shards, tmp_path / "straight", real, most_chunks=3)
-    fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=1)
-    resumed = fit(SETTINGS, shards, tmp_path / "halves", real, most_chunks=2)
+    straight = fit(SETTINGS, shards, tmp_path / "straight", load_real(real), most_chunks=3)
+    fit(SETTINGS, shards, tmp_path / "halves", load_real(real), most_chunks=1)
+    resumed = fit(SETTINGS, shards, tmp_path / "halves", load_real(real), most_chunks=2)
     one, two = weights(straight), weights(resumed)
     assert one.keys() == two.keys()
     for name in one:

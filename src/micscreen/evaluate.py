@@ -105,6 +105,13 @@ def evaluate(
     return rows
 
 
+def mask_on(cleaned: Cleaned, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the contamination that was found, enlarged to (h, w)."""
+    size = (shape[1], shape[0])
+    mask = cv2.resize(cleaned.contamination, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(mask, dtype=np.float32)
+
+
 class _AtBox:
     """A back end that looks at another box than its weights say."""
 
@@ -115,9 +122,7 @@ class _AtBox:
 
 def _row(name: str, source: str, cleaned: Cleaned, labels: NDArray[np.uint8]) -> Row:
     """Compare what was found on one picture with its labels (h, w)."""
-    size = (labels.shape[1], labels.shape[0])
-    mask = cv2.resize(cleaned.contamination, size, interpolation=cv2.INTER_LINEAR)  # (h, w)
-    contamination = np.asarray(mask, dtype=np.float32)
+    contamination = mask_on(cleaned, labels.shape)
     count = metrics.confusion(contamination, labels)
     known = labels[labels != metrics.IGNORE]
     picks = cleaned.picks

@@ -158,15 +158,13 @@ def chunk_batches(
     jitter
         Draws real pictures, crops, turns and gains; another in every process.
     shards
-        Files of `write_shard`.
+        Files of `write_shard`; without any, all samples are real.
     real
         Of `load_real`.
     plan
         Sizes, and which part of the scenes is this process's.
     """
-    loaded = [np.load(path) for path in shards]
-    images = np.concatenate([shard["images"] for shard in loaded])
-    classes = np.concatenate([shard["classes"] for shard in loaded])
+    images, classes = _scenes(shards)
     order = shuffle.permutation(len(images))[plan.part :: plan.parts]
     sources = sorted({name[:6] for name, *_ in real})
     objects = _objects(real) if plan.paste_share else []
@@ -174,7 +172,7 @@ def chunk_batches(
     for _ in range(plan.steps):
         crops = []
         for _ in range(plan.batch):
-            if real and jitter.random() < plan.real_share:
+            if real and (jitter.random() < plan.real_share or not len(order)):
                 sample, rough = _draw_real(jitter, real, sources, plan), 4 * plan.rough_share
             else:
                 i = order[taken % len(order)]
@@ -186,6 +184,15 @@ def chunk_batches(
                 sample = roughen(jitter, sample[0]), sample[1]
             crops.append(draw_crop(jitter, sample, plan.crop))
         yield np.stack([image for image, _ in crops]), np.stack([truth for _, truth in crops])
+
+
+def _scenes(shards: Sequence[Path]) -> tuple[NDArray[np.float16], Labels]:
+    """Return the images and the classes of some shards, (n, h, w) each."""
+    loaded = [np.load(path) for path in shards]
+    if not loaded:
+        return np.empty((0, 1, 1), np.float16), np.empty((0, 1, 1), np.uint8)
+    images = np.concatenate([shard["images"] for shard in loaded])
+    return images, np.concatenate([shard["classes"] for shard in loaded])
 
 
 def _objects(real: Sequence[RealPicture]) -> list[Cutout]:

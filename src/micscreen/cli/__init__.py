@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "mask": "Predict masks alone, for any picker to use.",
     "show": "Print what a job found.",
     "formats": "List the coordinate and micrograph formats.",
+    "train": "Train on your own labels, from the weights of the package or from nothing.",
     "demo": "Simulate a few micrographs and screen them.",
 }
 

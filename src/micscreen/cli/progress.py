@@ -161,7 +161,9 @@ class BarReporter:
 
 
 @contextmanager
-def open_bar(verbosity: Verbosity) -> Iterator[Callable[[int, int], None]]:
+def open_bar(
+    verbosity: Verbosity, what: str = "predicting masks"
+) -> Iterator[Callable[[int, int], None]]:
     """Give a function of (done, total) that moves a plain progress bar, if one is wanted."""
     if verbosity in ("quiet", "json") or not sys.stderr.isatty():
         yield lambda done, total: None
@@ -170,7 +172,7 @@ def open_bar(verbosity: Verbosity) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("predicting masks", total=None)
+        task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -135,14 +135,8 @@ def read_mask(path: str | os.PathLike[str], *, tiff_flip_y: bool = True) -> NDAr
         It is no mask: not 2D, not floats, or not in [0, 1].
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    _check_suffix(path)
-    image = (
-        _read_npy(path)
-        if suffix == ".npy"
-        else read_micrograph(path, tiff_flip_y=tiff_flip_y).image
-    )
-    if suffix == ".png":
+    image = read_array(path, tiff_flip_y=tiff_flip_y)
+    if path.suffix.lower() == ".png":
         return np.asarray(image / np.float32(np.iinfo(image.dtype).max), np.float32)
     if image.dtype.kind != "f":
         raise MicrographFormatError(
@@ -157,6 +151,24 @@ def read_mask(path: str | os.PathLike[str], *, tiff_flip_y: bool = True) -> NDAr
             where=path,
         )
     return mask
+
+
+def read_array(path: Path, *, tiff_flip_y: bool = True) -> NDArray[Any]:
+    """Read the values of a mask or class map as they are: shape (h, w), any real dtype.
+
+    Raises
+    ------
+    MicrographError
+        The file cannot be read.
+    MicrographFormatError
+        It is damaged, or not one 2D array.
+    UsageError
+        Its extension is not one of `MASK_SUFFIXES`.
+    """
+    _check_suffix(path)
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path)
+    return read_micrograph(path, tiff_flip_y=tiff_flip_y).image
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

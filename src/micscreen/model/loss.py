@@ -6,6 +6,9 @@ from typing import Any, Final
 
 IGNORE: Final = 255
 
+BAD_OF_ANY_KIND: Final = 254
+"""Label of what is bad without a word about its class; it does not count among the classes."""
+
 CLASS_WEIGHTS: Final = (1.0, 1.0, 2.0, 1.0, 1.5, 1.0)
 """Weight of a pixel in the cross-entropy, by its true class: small objects count more."""
 
@@ -18,7 +21,7 @@ def loss_of(logits: Any, classes: Any) -> Any:
     logits
         Tensor (n, 6, h, w).
     classes
-        Tensor (n, h, w), int64; 255 is left out.
+        Tensor (n, h, w), int64; 254 is bad of any kind, 255 is left out.
     """
     import torch
     from torch.nn import functional
@@ -37,5 +40,6 @@ def loss_of(logits: Any, classes: Any) -> Any:
     among = functional.cross_entropy(
         logits[:, 1:], (classes - 1).clamp(0, logits.shape[1] - 2), reduction="none"
     )
-    kind = (among * bad).sum() / bad.sum().clamp(min=1.0)
+    typed = bad * (classes != BAD_OF_ANY_KIND).float()
+    kind = (among * typed).sum() / typed.sum().clamp(min=1.0)
     return cross + 0.5 * dice + 0.3 * kind

@@ -25,7 +25,7 @@ import cv2
 from micscreen.evaluate import as_json, as_text, evaluate
 from micscreen.model.backend import open_backend
 from micscreen.model.team import together
-from micscreen.samples import write_shard
+from micscreen.samples import load_real, write_shard
 from micscreen.simulate import Recipe
 from micscreen.train.contrast import contrast_report
 from micscreen.train.fit import FitSettings, fit
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             torch.set_num_threads(given.threads)
         settings = FitSettings(**{name: getattr(given, name) for name in _SETTINGS})
-        data = (given.shards, given.out, given.real, given.hold_out)
-        work = partial(fit, settings, *data, None, start=given.start)
+        pictures = load_real(given.real, given.hold_out) if given.real else []
+        work = partial(fit, settings, given.shards, given.out, pictures, start=given.start)
         together(work, given.processes)
     elif given.command == "export":
         sizes = (given.box_px, given.good_bias, given.sharpness)

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from micscreen.errors import DeviceError, MissingDependencyError, UsageError
+from micscreen.errors import DeviceError, MissingDependencyError, ModelError, UsageError
 from micscreen.model.loss import loss_of
 from micscreen.model.team import Team
 from micscreen.model.unet import UNetConfig, build_unet
-from micscreen.samples import BatchPlan, chunk_batches, load_real
+from micscreen.model.unfold import network_from_onnx
+from micscreen.samples import BatchPlan, RealPicture, chunk_batches
 
 STEPS_PER_CHUNK: Final = 64
 
@@ -102,13 +103,14 @@ def open_device(name: str) -> Any:
 
 def fit(
     settings: FitSettings,
-    shards: Path,
+    shards: Path | None,
     out: Path,
-    real: Path | None = None,
-    hold_out: Sequence[str] = (),
-    most_chunks: int | None = None,
+    pictures: Sequence[RealPicture] = (),
     team: Team | None = None,
+    *,
+    most_chunks: int | None = None,
     start: Path | None = None,
+    tell: Callable[[Mapping[str, Any]], None] = print,
 ) -> Path:
     """Train, or continue a training, and return the checkpoint.
 
@@ -117,17 +119,20 @@ def fit(
     settings
         How; a continued training must have the same.
     shards
-        Folder of shards; may still be growing.
+        Folder of shards; may still be growing. None when all samples are real.
     out
         Folder for ``last.pt`` and ``log.jsonl``.
-    real, hold_out
-        Folder of labelled real pictures, and beginnings of the names to leave out.
-    most_chunks
-        Stop after so many chunks in this session, as an interruption would.
+    pictures
+        Labelled real pictures.
     team
         This process's place among several that train together.
+    most_chunks
+        Stop after so many chunks in this session, as an interruption would.
     start
-        Checkpoint of another training, whose averaged weights are the first ones.
+        Where the first weights come from: the averaged ones of another training's checkpoint, or
+        an ONNX file that was exported.
+    tell
+        Gets the row of the log at the end of each chunk.
     """
     import torch
 
@@ -135,19 +140,16 @@ def fit(
     team = team or Team()
     state = _Training(settings, device, out, team)
     if start and state.steps == 0:
-        weights = torch.load(start, map_location=device, weights_only=True)["average"]
-        state.net.load_state_dict(weights)
-        state.average = weights
-    pictures = load_real(real, hold_out) if real else []
+        state.begin_with(start)
     share = settings.batch // team.size
     shares = (settings.real_share, settings.paste_share, settings.rough_share)
     plan = BatchPlan(STEPS_PER_CHUNK, share, settings.crop, *shares, team.rank, team.size)
     session = 0
     while state.progress() < 1.0 and (most_chunks is None or session < most_chunks):
         rng = np.random.default_rng([settings.seed, state.chunk, 50])
-        chosen = state.choose_shards(rng, sorted(path.name for path in shards.glob("shard-*.npz")))
+        present = sorted(shards.glob("shard-*.npz")) if shards else []
+        paths = state.choose_shards(rng, present) if settings.real_share < 1 else []
         jitter = np.random.default_rng([settings.seed, state.chunk, 51, team.rank])
-        paths = [shards / name for name in chosen]
         total, spent, began = 0.0, 0.0, time.monotonic()
         for images, classes in chunk_batches(rng, jitter, paths, pictures, plan):
             if state.progress() >= 1.0:
@@ -155,7 +157,9 @@ def fit(
             batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
             total += state.step(batch, torch.from_numpy(classes).long().to(device), spent)
             spent, began = time.monotonic() - began, time.monotonic()
-        state.end_chunk(total / STEPS_PER_CHUNK)
+        row = state.end_chunk(total / STEPS_PER_CHUNK)
+        if team.rank == 0:
+            tell(row)
         session += 1
     return state.path
 
@@ -199,14 +203,34 @@ class _Training:
         minutes = self.settings.minutes
         return max(by_steps, self.elapsed / (60.0 * minutes) if minutes else 0.0)
 
-    def choose_shards(self, rng: np.random.Generator, present: Sequence[str]) -> list[str]:
+    def begin_with(self, start: Path) -> None:
+        """Take the first weights from a checkpoint or an ONNX file."""
+        import torch
+
+        if start.suffix == ".onnx":
+            weights = network_from_onnx(start).state_dict()
+        else:
+            weights = torch.load(start, map_location="cpu", weights_only=True)["average"]
+        try:
+            self.net.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ModelError(
+                "these weights are of a network of another shape",
+                where=start,
+                hint="Start from nothing, or from weights of this version of micscreen.",
+            ) from error
+        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+
+    def choose_shards(self, rng: np.random.Generator, present: Sequence[Path]) -> list[Path]:
         """Choose two shards, those that were not seen yet first."""
         if not present:
             raise UsageError("there are no shards", hint="make some: micscreen.train shards")
-        fresh = [name for name in present if name not in self.seen][:2]
-        chosen = fresh or list(rng.choice(np.asarray(present), min(2, len(present)), False))
-        self.seen += fresh
-        return [str(name) for name in chosen]
+        fresh = [path for path in present if path.name not in self.seen][:2]
+        self.seen += [path.name for path in fresh]
+        if fresh:
+            return fresh
+        drawn = rng.choice(np.arange(len(present)), min(2, len(present)), False)
+        return [present[i] for i in drawn.tolist()]
 
     def step(self, images: Any, classes: Any, spent: float) -> float:
         """One step of AdamW and of the running average; `spent` s of wall time are booked."""
@@ -237,15 +261,15 @@ class _Training:
                     self.average[name].copy_(value)
         return float(loss.detach())
 
-    def end_chunk(self, loss: float) -> None:
-        """Write checkpoint and log."""
+    def end_chunk(self, loss: float) -> dict[str, Any]:
+        """Write checkpoint and log, of which the new row is returned."""
         import torch
 
         for state in (self.net.state_dict(), self.average):
             self.team.mean([value for value in state.values() if value.dtype.is_floating_point])
         self.chunk += 1
         if self.team.rank:
-            return
+            return {}
         saved = {
             "settings": asdict(self.settings),
             "config": self.config.as_dict(),
@@ -261,4 +285,4 @@ class _Training:
         row |= {"samples": self.steps * self.settings.batch, "loss": round(loss, 4)}
         with (self.path.parent / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
-        print(row, flush=True)
+        return row

@@ -17,6 +17,7 @@ def export(
     box_px: float = 16.0,
     good_bias: float = 0.0,
     sharpness: float = 1.0,
+    name: str = "",
 ) -> float:
     """Write the averaged weights as ONNX with what the package must know; check the parity.
 
@@ -34,6 +35,8 @@ def export(
     sharpness
         Factor on all logits afterwards, the inverse of a temperature, for a network that is right
         more often than it says (Guo et al. 2017).
+    name
+        Of the weights; by default ``micscreen-`` and the version.
 
     Returns the largest difference between torch and ONNX Runtime, in logits.
     """
@@ -48,7 +51,7 @@ def export(
         net.head.bias *= sharpness
         net.head.weight *= sharpness
     about = {
-        "name": f"micscreen-{version}",
+        "name": name or f"micscreen-{version}",
         "version": version,
         "classes": list(CLASSES),
         "box_px": box_px,
