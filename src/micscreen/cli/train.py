@@ -54,7 +54,10 @@ if TYPE_CHECKING:
     "--patience", type=int, default=8, show_default=True, metavar="N",
     help="End after so many rounds of 64 steps without progress.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N",
+    help="Decides what is kept apart, the order and the scenes.",
+)  # fmt: skip
 @click.option("--name", default="own", show_default=True, help="Of the weights.")
 @click.option(
     "--contrast", type=click.Choice(["auto", "dark", "bright"]), default="auto",
@@ -64,7 +67,10 @@ if TYPE_CHECKING:
     "--tiff-flip/--no-tiff-flip", default=True, show_default=True,
     help="Read TIFF rows bottom-up, as RELION, IMOD and EMAN2 do.",
 )  # fmt: skip
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda",
+    help="cuda fails clearly where there is none; auto takes it where there is one.",
+)  # fmt: skip
 @click.option("--threads", type=int, metavar="N", help="Of torch; default its own choice.")
 @verbosity_options
 def command(**options: Any) -> int:
