@@ -63,7 +63,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "out"
     done = train(
         data / "*.mrc", "-l", data / "labels", "-b", BOX, "-o", out, "--real-share", 1,
-        "--steps", 128, "--batch", 2, "--rate", 2e-3, "--threads", 2, "--json",
+        "--steps", 128, "--batch", 2, "--rate", 2e-3, "--threads", 1, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]

@@ -29,7 +29,7 @@ MOST_SHOWN: Final = 24
 STYLE: Final = """body{font:15px/1.5 sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:right;
 border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
-figure{margin:1rem 0}img{vertical-align:top;margin-right:6px}figcaption{color:#555}"""
+figure{margin:1rem 0}img{vertical-align:top;max-width:100%}figcaption{color:#555}"""
 
 
 def write_story(
