@@ -151,6 +151,19 @@ def model_path(model: str = "default") -> Path:
     )
 
 
+def model_card(name: str, sha256: str) -> str:
+    """Return the card of packaged weights as Markdown; empty for weights that are not these.
+
+    Parameters
+    ----------
+    name, sha256
+        Of the weights, as a job has noted them.
+    """
+    known = [e for e in _index()["models"].values() if e["sha256"] == sha256]
+    path = DATA / f"{Path(known[0]['file']).stem if known else name}.md"
+    return path.read_text() if known and path.is_file() else ""
+
+
 def _index() -> dict[str, Any]:
     """Return the table of packaged weights; empty when none were registered."""
     path = DATA / INDEX
