@@ -312,3 +312,24 @@ def test_importing_loads_neither_rich_nor_image_libraries() -> None:
     code = "import sys, micscreen.report; print({'rich', 'cv2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_preview_is_as_sharp_as_the_thumbnail_and_lies_on_it() -> None:
+    """A fine pattern is still there at 768 px, a small picture stays as it is, spots stay put."""
+    image = np.zeros((1536, 3072), np.float32)
+    image[:, ::16] = image[:, 1::16] = image[:, 2::16] = image[:, 3::16] = 1.0
+    fine = report.sharp_preview(image)
+    assert fine.shape == (384, 768)
+    assert (fine[:, ::4] == 255).all()
+    assert (fine[:, 1::4] == 0).all()
+    assert report.sharp_preview(image[:50, :60]).shape == (50, 60)
+    spot = np.random.default_rng(0).normal(0, 1, (2000, 1000))
+    spot[1500:1520, 200:220] += 50
+    preview = report.sharp_preview(spot.astype(np.float32))
+    row, column = np.unravel_index(cv2.blur(preview, (5, 5)).argmax(), preview.shape)
+    assert (abs(row / 0.384 - 1510), abs(column / 0.384 - 210)) < (8, 8)
+    picks = scored([209.5], [1509.5], [0.0], box=40)
+    picture = draw_thumbnail(preview, clean_maps((50, 25)), picks, preview.shape[1] / 1000, 0.5)
+    rows, columns = np.nonzero(pixels(picture[:768], report.REJECTED_COLOUR))
+    assert abs(rows.mean() / 0.384 - 1510) < 8
+    assert abs(columns.mean() / 0.384 - 210) < 8

@@ -26,7 +26,7 @@ from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
 from micscreen.picks import CLASS_NAMES, Picks
 from micscreen.preprocess import enlarge
-from micscreen.report import draw_thumbnail, write_thumbnail
+from micscreen.report import draw_thumbnail, sharp_preview, write_thumbnail
 from micscreen.run.frame import FrameSample, frame_sample
 from micscreen.run.plan import BOX_PER_DIAMETER, Job
 from micscreen.run.rows import MicrographRow, Scores
@@ -157,11 +157,12 @@ class Work:
             write_mask(path, mask, pixel_size=mask_pixel_size, tiff_flip_y=flip)
         if job.name in self.thumbnails:
             picks = cleaned.picks
+            preview = sharp_preview(loaded.micrograph.image)
             picture = draw_thumbnail(
-                cleaned.preview,
+                preview,
                 cleaned.maps,
                 None if picks is None else picks.rescaled(loaded.box_scale),
-                cleaned.scale,
+                preview.shape[1] / loaded.micrograph.shape[1],
                 outputs.threshold,
                 pixel_size=pixel_size,
                 title=job.name,
