@@ -39,7 +39,7 @@ from micscreen.run.settings import (
     ScreenSettings,
 )
 from micscreen.run.store import Store
-from micscreen.run.work import Work, box_scale, load
+from micscreen.run.work import Work, box_scale, errand, load
 
 SIDE = 128
 BOX = 32.0
@@ -440,8 +440,8 @@ def test_what_a_worker_hands_back_is_small(tmp_path: Path) -> None:
     data_set(tmp_path, 1, picks=10, side=512)
     settings = asked(tmp_path)
     planned = plan(settings)
-    work = Work(settings, planned.tables, FakeBackend(), flip_y=False)
-    row, scores = work.do(planned.jobs[0])
+    work = Work(settings, FakeBackend(), flip_y=False)
+    row, scores = work.do(errand(planned.jobs[0], planned.tables))
     assert row.status == "done" and len(pickle.dumps((row, scores))) < 5000
 
 
@@ -450,10 +450,10 @@ def test_a_diameter_without_a_pixel_size_fails_that_micrograph(tmp_path: Path) -
     data_set(tmp_path, 1, picks=2)
     settings = asked(tmp_path, inputs={"box_size": None, "particle_diameter": 32.0})
     planned = plan(settings)
-    assert load(planned.jobs[0], planned.tables, settings.inputs).row.box_size == 32.0
+    assert load(planned.jobs[0], planned.tables[0].part(planned.jobs[0].rows), settings.inputs).row.box_size == 32.0
     write_mrc(tmp_path / "mics/mic_000.mrc", picture(0), pixel_size=0.0)
     with pytest.raises(MicrographError, match="--pixel-size"):
-        load(planned.jobs[0], planned.tables, settings.inputs)
+        load(planned.jobs[0], planned.tables[0].part(planned.jobs[0].rows), settings.inputs)
 
 
 def test_mistakes_leave_no_folder_behind(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def compute_options(function: Function) -> Function:
     )(function)  # fmt: skip
 
 
+def dask_option(function: Function) -> Function:
+    """Add `--dask`."""
+    return click.option(
+        "--dask", metavar="local:N|slurm:N|pbs:N|lsf:N|sge:N|ADDRESS|FILE",
+        help="Work on a Dask cluster: N processes here, N jobs of a queue, or a running scheduler.",
+    )(function)  # fmt: skip
+
+
 def watch_options(function: Function) -> Function:
     """Add `--watch` and what belongs to it."""
     function = click.option(

@@ -11,6 +11,7 @@ from micscreen.cli.options import (
     choose_verbosity,
     choose_watch,
     compute_options,
+    dask_option,
     events_option,
     model_options,
     verbosity_options,
@@ -97,6 +98,7 @@ from micscreen.run.settings import (
 )  # fmt: skip
 @model_options
 @compute_options
+@dask_option
 @watch_options
 @events_option
 @verbosity_options
@@ -141,7 +143,10 @@ def command(**options: Any) -> int:
             thumbnails=options["thumbnails"],
         ),
         compute=ComputeSettings(
-            device=options["device"], threads=options["threads"], batch_size=options["batch_size"]
+            device=options["device"],
+            threads=options["threads"],
+            batch_size=options["batch_size"],
+            dask=options["dask"],
         ),
         watch=choose_watch(options),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,19 @@ class PickTable:
         order = np.argsort(self.micrograph_index, kind="stable")
         counts = np.bincount(self.micrograph_index, minlength=len(self.micrographs))
         return np.split(order, np.cumsum(counts)[:-1]) if len(self.micrographs) else []
+
+    def part(self, rows: NDArray[np.int64]) -> PickTable:
+        """Return a table of the same source with only these rows, which are one micrograph's."""
+        name = self.micrographs[int(self.micrograph_index[rows[0]])] if len(rows) else ""
+        merit = None if self.figure_of_merit is None else self.figure_of_merit[rows]
+        return replace(
+            self,
+            micrographs=(name,),
+            micrograph_index=np.zeros(len(rows), np.int32),
+            x=self.x[rows],
+            y=self.y[rows],
+            figure_of_merit=merit,
+        )
 
     def picks(self, rows: NDArray[np.int64], shape: tuple[int, int] | None = None) -> Picks:
         """Return the picks in `rows`; `shape` (h, w) in px is needed when `needs_shape`."""

@@ -19,11 +19,28 @@ Result = TypeVar("Result")
 class Engine(Protocol):
     """Where jobs are done."""
 
-    def map(self, function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        lost: Callable[[Job, str], Result] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Result]:
         """Yield the results in the order of completion.
 
         Jobs are drawn one by one as room becomes free, never all at once; when they end, what is
         in flight is finished and yielded. What `function` raises is raised here.
+
+        Parameters
+        ----------
+        function
+            Does one job; for engines on other machines it and the jobs can be pickled.
+        jobs
+            What is to be done.
+        lost
+            Gives the result of a job whose workers died again and again, and why.
+        stopped
+            Whether jobs that have not begun shall be left out.
         """
         ...
 
@@ -31,9 +48,15 @@ class Engine(Protocol):
 class SerialEngine:
     """Everything in the calling thread, one job after the other."""
 
-    def map(self, function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        lost: Callable[[Job, str], Result] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Result]:
         """Yield the results in the order of the jobs."""
-        return map(function, jobs)
+        return (function(job) for job in jobs if not stopped())
 
 
 class ThreadEngine:
@@ -52,23 +75,32 @@ class ThreadEngine:
         self.threads = threads
         self.in_flight = in_flight if in_flight > 0 else threads * (16 if in_flight == 0 else 2)
 
-    def map(self, function: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    def map(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        lost: Callable[[Job, str], Result] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Result]:
         """Yield the results in the order of completion."""
         import cv2
 
+        def begin(job: Job) -> tuple[Result, ...]:
+            return () if stopped() else (function(job),)
+
         cv2.setNumThreads(1)  # Our threads are the parallel ones; OpenCV's would fight them.
         queue = iter(jobs)
-        pending: set[Future[Result]] = set()
+        pending: set[Future[tuple[Result, ...]]] = set()
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="micscreen")
         try:
             while True:
                 room = self.in_flight - len(pending)
-                pending.update(pool.submit(function, job) for job in islice(queue, room))
+                pending.update(pool.submit(begin, job) for job in islice(queue, room))
                 if not pending:
                     return
                 ready, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in ready:
-                    yield future.result()
+                    yield from future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -19,7 +19,7 @@ from micscreen.run.rows import MicrographRow, Scores, decide
 from micscreen.run.settings import ScreenSettings
 from micscreen.run.store import Store
 from micscreen.run.watch import fingerprint, settled
-from micscreen.run.work import Work, load, pending_row, picks_digest
+from micscreen.run.work import Errand, Work, errand, load, pending_row, picks_digest
 
 FRAMES_CHECKED: Final = 40
 """On how many micrographs picks are compared with the frame."""
@@ -62,6 +62,10 @@ class Loop:
     ----------
     work
         Does one micrograph.
+    tables
+        Coordinate tables, to which the jobs refer.
+    thumbnails
+        Names of the jobs that get one.
     store
         Gets each result when its files are in place; the jobs are registered there.
     engine
@@ -77,6 +81,8 @@ class Loop:
     engine: Engine
     stop: Stop
     lock: JobLock
+    tables: tuple[PickTable, ...] = ()
+    thumbnails: frozenset[str] = frozenset()
 
 
 def run(jobs: Sequence[Job], loop: Loop, tell: Progress, done: int, total: int) -> int:
@@ -99,13 +105,10 @@ def run(jobs: Sequence[Job], loop: Loop, tell: Progress, done: int, total: int) 
     """
     stop = loop.stop
 
-    def do(job: Job) -> tuple[MicrographRow, Scores | None] | None:
-        return None if stop.asked else loop.work.do(job)
-
-    wanted = settled(jobs, lambda: stop.asked)
-    for result in loop.engine.map(do, wanted):
-        if result is None:
-            continue  # Handed out, but not begun when the stop came.
+    wanted = (
+        errand(job, loop.tables, loop.thumbnails) for job in settled(jobs, lambda: stop.asked)
+    )
+    for result in loop.engine.map(loop.work.do, wanted, Errand.failed, lambda: stop.asked):
         row, scores = result
         loop.store.add(row, scores)
         loop.lock.beat()
@@ -140,7 +143,8 @@ def check_frame(
             shape = micrograph_shape(job.picked)
             frames.append((shape, tables[job.table].picks(job.rows, shape)))
             if i in sampled:
-                loaded = load(job, tables, settings.inputs)
+                part = tables[job.table].part(job.rows)
+                loaded = load(job, part, settings.inputs)
                 samples.append(loaded.frame_sample())
         except (MicscreenError, OSError):
             continue  # It will be a failed row with its reason.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from micscreen import __version__
 from micscreen.errors import JobError, PicksError
 from micscreen.model.backend import Backend, open_backend
 from micscreen.report import take_sample
+from micscreen.run.cluster import network_on_workers, open_cluster
 from micscreen.run.engine import Engine, ThreadEngine, core_count, stop_on_signals
 from micscreen.run.export import (
     SETS_LOCK,
@@ -120,7 +122,7 @@ def screen(
     JobMismatchError, JobLockedError, JobError
         When the folder was begun with other arguments, is in use, or is no job.
     """
-    start = time.monotonic()
+    start, folder = time.monotonic(), Path.cwd() if settings.compute.dask else Path()
     tell: Progress = progress or (lambda event: None)
     if (settings.output / STORE_NAME).is_file():
         with Store(settings.output) as store:
@@ -128,19 +130,19 @@ def screen(
     planned = None if settings.watch else _planned(settings, tell)
     if backend is None:
         tell(Event("step", "opening the network"))
-        backend = open_backend(settings.scoring.model, device=settings.compute.device, threads=1)
-    if engine is None:
-        threads = settings.compute.threads or core_count()
-        in_flight = -1 if settings.watch else settings.compute.batch_size
-        engine = ThreadEngine(threads, in_flight)
+        backend = open_network(settings)
     prepare_folder(settings.output)
-    with JobLock(settings.output) as lock, Store(settings.output, create=True) as store:
+    with (
+        JobLock(settings.output) as lock,
+        Store(settings.output, create=True) as store,
+        nullcontext(engine) if engine else open_engine(settings) as chosen,
+    ):
         try:
             with JobLock(settings.output, SETS_LOCK, PATIENCE):
                 clean_aside(settings.output)
             begin(store, settings, backend)
             with stop_on_signals() as stop:
-                loop = Loop(Work(settings, (), backend), store, engine, stop, lock)
+                loop = Loop(Work(settings, backend, folder=folder), store, chosen, stop, lock)
                 if planned is None:
                     tables = follow(settings, loop, tell)
                     if stop.asked:
@@ -158,6 +160,23 @@ def screen(
                 where=store.path,
                 hint="Make room on the disk, then start the same command again: it continues.",
             ) from error
+
+
+def open_network(settings: ScreenSettings) -> Backend:
+    """Open the network that the settings name, or what stands for it on a cluster's workers."""
+    model, compute = settings.scoring.model, settings.compute
+    if compute.dask is None:
+        return open_backend(model, device=compute.device, threads=1)
+    return network_on_workers(model, compute.device)
+
+
+def open_engine(settings: ScreenSettings) -> AbstractContextManager[Engine]:
+    """Open threads here, or the cluster that the settings name."""
+    compute = settings.compute
+    if compute.dask is not None:
+        return open_cluster(compute.dask, settings.output, compute.device, compute.threads)
+    in_flight = -1 if settings.watch else compute.batch_size
+    return nullcontext(ThreadEngine(compute.threads or core_count(), in_flight))
 
 
 def _planned(settings: ScreenSettings, tell: Progress) -> Plan:
@@ -206,10 +225,8 @@ def prepare(planned: Plan, settings: ScreenSettings, loop: Loop, tell: Progress)
     remove_pictures(settings.output, gone)
     names = take_sample([job.name for job in planned.jobs], settings.outputs.thumbnails)
     remove_pictures(settings.output, None, thumbnails=names)
-    work = replace(
-        loop.work, tables=planned.tables, flip_y=noted["flip_y"], thumbnails=frozenset(names)
-    )
-    return replace(loop, work=work)
+    work = replace(loop.work, flip_y=noted["flip_y"])
+    return replace(loop, work=work, tables=planned.tables, thumbnails=frozenset(names))
 
 
 def _finish(

@@ -143,11 +143,14 @@ class ComputeSettings:
         Worker threads; None = one per core.
     batch_size
         Micrographs per step: -1 automatic, 0 all, n.
+    dask
+        Workers of a Dask cluster in place of threads here: see `micscreen.run.cluster`.
     """
 
     device: str = "auto"
     threads: int | None = None
     batch_size: int = -1
+    dask: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:

@@ -119,11 +119,8 @@ class _Stream:
         self._note_frame(news.jobs)
         self.loop = replace(
             self.loop,
-            work=replace(
-                self.loop.work,
-                tables=tuple(self.arrivals.tables),
-                thumbnails=frozenset(name for _, name in self.best),
-            ),
+            tables=tuple(self.arrivals.tables),
+            thumbnails=frozenset(name for _, name in self.best),
         )
         self.tell(Event("start", done=self.done, total=self.done + len(self.queue)))
         return True

@@ -71,33 +71,61 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Errand:
+    """One micrograph's work with all that it needs, small enough to be sent to another machine.
+
+    Attributes
+    ----------
+    job
+        Of a plan.
+    row
+        What is stored of it so far, with the digest of its picks.
+    picks
+        The part of its table with its rows, in their order; None without picks.
+    thumbnail
+        Whether it gets one.
+    """
+
+    job: Job
+    row: MicrographRow
+    picks: PickTable | None
+    thumbnail: bool
+
+    def failed(self, reason: str) -> tuple[MicrographRow, None]:
+        """Return the result that says why there is none."""
+        return replace(self.row, status="failed", reason=reason), None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """What every worker needs; shared and never changed.
 
     Attributes
     ----------
-    settings, tables, backend
+    settings, backend
         Of the run.
     flip_y
         Whether pick y counts from the other end of the rows.
-    thumbnails
-        Names of the jobs that get one.
+    folder
+        From where relative paths count: the working folder of the run, when workers have another.
     """
 
     settings: ScreenSettings
-    tables: tuple[PickTable, ...]
     backend: Backend
     flip_y: bool = False
-    thumbnails: frozenset[str] = frozenset()
+    folder: Path = Path()
 
-    def do(self, job: Job) -> tuple[MicrographRow, Scores | None]:
+    def do(self, errand: Errand) -> tuple[MicrographRow, Scores | None]:
         """Screen one micrograph; what goes wrong is told in its row, with status `failed`."""
-        row = replace(pending_row(job), picks_digest=picks_digest(job, self.tables))
+        named, row = errand.job, errand.row
+        job = replace(
+            named, micrograph=self.folder / named.micrograph, picked=self.folder / named.picked
+        )
         try:
             row = replace(row, fingerprint=fingerprint(job.micrograph))
             if job.problem is not None:
                 return replace(row, status="failed", reason=job.problem), None
-            return self._screen(job, row)
+            return self._screen(replace(errand, job=job), row)
         except (MicscreenError, OSError, MemoryError) as error:
             reason = str(error) or type(error).__name__
         # One micrograph must not stop a run of thousands, whatever is wrong with it: the reason
@@ -105,18 +133,20 @@ class Work:
         except Exception as error:
             LOG.error("unexpected error in %s", job.name, exc_info=True)
             reason = f"unexpected {type(error).__name__}: {error}"
+        if self.folder != Path():
+            reason = reason.replace(f"{self.folder}/", "")  # as the user named it
         return replace(row, status="failed", reason=reason), None
 
-    def _screen(self, job: Job, row: MicrographRow) -> tuple[MicrographRow, Scores | None]:
-        start = time.perf_counter()
-        loaded = load(job, self.tables, self.settings.inputs, row)
+    def _screen(self, errand: Errand, row: MicrographRow) -> tuple[MicrographRow, Scores | None]:
+        job, start = errand.job, time.perf_counter()
+        loaded = load(job, errand.picks, self.settings.inputs, row)
         read = time.perf_counter()
         height = loaded.row.picked_height
         assert height is not None
         picks = flipped(loaded.picks, height) if self.flip_y else loaded.picks
         cleaned = clean(loaded.micrograph, picks, self.backend, self._clean_settings(loaded))
         screened = time.perf_counter()
-        self._write_pictures(job, loaded, cleaned)
+        self._write_pictures(errand, loaded, cleaned)
         timings = {"read": read - start, **cleaned.timings, "write": time.perf_counter() - screened}
         row = loaded.row
         done = replace(
@@ -142,9 +172,10 @@ class Work:
             box_scale=loaded.box_scale,
         )
 
-    def _write_pictures(self, job: Job, loaded: Loaded, cleaned: Cleaned) -> None:
+    def _write_pictures(self, errand: Errand, loaded: Loaded, cleaned: Cleaned) -> None:
         """Write mask and thumbnail, when they are wanted, before the row says done."""
-        outputs, folder = self.settings.outputs, self.settings.output
+        name = errand.job.name
+        outputs, folder = self.settings.outputs, self.folder / self.settings.output
         pixel_size = loaded.micrograph.pixel_size
         if outputs.save_masks:
             mask, mask_pixel_size = cleaned.contamination, pixel_size
@@ -152,10 +183,10 @@ class Work:
                 mask = enlarge(mask, loaded.micrograph.shape)
             elif pixel_size is not None:
                 mask_pixel_size = pixel_size / cleaned.scale
-            path = folder / "masks" / f"{job.name}.{outputs.mask_format}"
+            path = folder / "masks" / f"{name}.{outputs.mask_format}"
             flip = self.settings.inputs.tiff_flip_y
             write_mask(path, mask, pixel_size=mask_pixel_size, tiff_flip_y=flip)
-        if job.name in self.thumbnails:
+        if errand.thumbnail:
             picks = cleaned.picks
             preview = sharp_preview(loaded.micrograph.image)
             picture = draw_thumbnail(
@@ -165,9 +196,9 @@ class Work:
                 preview.shape[1] / loaded.micrograph.shape[1],
                 outputs.threshold,
                 pixel_size=pixel_size,
-                title=job.name,
+                title=name,
             )
-            write_thumbnail(folder / "thumbnails" / f"{job.name}.png", picture)
+            write_thumbnail(folder / "thumbnails" / f"{name}.png", picture)
 
 
 def remove_pictures(
@@ -223,9 +254,28 @@ def flipped(picks: Picks, height: int) -> Picks:
     return replace(picks, y=height - 1 - picks.y)
 
 
+def errand(
+    job: Job, tables: Sequence[PickTable], thumbnails: frozenset[str] = frozenset()
+) -> Errand:
+    """Return the work on a job of a plan.
+
+    Parameters
+    ----------
+    job
+        Of the plan.
+    tables
+        The plan's.
+    thumbnails
+        Names of the jobs that get one.
+    """
+    row = replace(pending_row(job), picks_digest=picks_digest(job, tables))
+    part = None if job.table is None else tables[job.table].part(job.rows)
+    return Errand(job, row, part, job.name in thumbnails)
+
+
 def load(
     job: Job,
-    tables: Sequence[PickTable],
+    table: PickTable | None,
     inputs: InputSettings,
     row: MicrographRow | None = None,
 ) -> Loaded:
@@ -235,8 +285,10 @@ def load(
     ----------
     job
         Of a plan.
-    tables, inputs
-        The plan's tables, and how files are read.
+    table
+        The part of its table with its rows, in their order; None without picks.
+    inputs
+        How files are read.
     row
         The job's row so far; None for a fresh one.
 
@@ -265,10 +317,10 @@ def load(
                 hint="Give --pixel-size, or --box-size in px.",
             )
         box_size = inputs.particle_diameter * BOX_PER_DIAMETER / pixel_size
-    if job.table is None:
+    if table is None:
         picks = Picks(x=np.empty(0), y=np.empty(0))
     else:
-        picks = tables[job.table].picks(job.rows, shape)
+        picks = table.picks(np.arange(len(table)), shape)
     if micrograph.pixel_size is None and pixel_size is not None:
         micrograph = replace(micrograph, pixel_size=pixel_size / scale)
     row = replace(

@@ -1,0 +1,362 @@
+"""Jobs on many machines through Dask, and the network on its workers.
+
+dask has its only address here, with a late import.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from micscreen.errors import DeviceError, JobError, MissingDependencyError, ModelError, UsageError
+from micscreen.model.backend import Backend, open_backend
+from micscreen.model.weights import ModelSpec
+from micscreen.run.engine import Job, Result
+
+QUEUES: Final = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "lsf": "LSFCluster",
+    "sge": "SGECluster",
+}
+PER_THREAD: Final = 3
+"""Jobs handed out at a time per thread of the workers, so that none waits for the next."""
+
+LEAST: Final = 8
+"""Jobs handed out while there are no workers yet."""
+
+ATTEMPTS: Final = 20
+"""So often is a job handed out when its result is lost."""
+
+DEATHS: Final = 4
+"""With so many dead workers a job is given up, in clusters that are started here."""
+
+COUNT_EVERY: Final = 2.0
+"""Seconds between two counts of the workers."""
+
+LOST: Final = "the connection to the Dask scheduler is lost"
+LOST_HINT: Final = "Start the same command again when there is one: it continues."
+
+_LOCK: Final = threading.Lock()
+
+
+class WorkersNetwork:
+    """Stands for a network that is opened where it is used: once in each worker process.
+
+    Parameters
+    ----------
+    model
+        Name of packaged weights, or path of an ONNX file that the workers see.
+    device
+        `auto`, `cpu` or `cuda`: on the workers.
+    spec
+        What the weights are; a worker that has others under this name refuses them.
+    """
+
+    def __init__(self, model: str, device: str, spec: ModelSpec) -> None:
+        self.spec, self.device = spec, f"{device} (on the workers)"
+        self._asked = (model, device, spec.sha256)
+
+    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities (n, 6, H, W) for channels (n, 3, H, W)."""
+        with _LOCK:  # so that the first two threads do not both open it
+            backend = _opened(*self._asked)
+        return backend.predict(batch)
+
+
+def network_on_workers(model: str, device: str) -> WorkersNetwork:
+    """Return what stands for named weights, or an ONNX file, on the workers.
+
+    The file is opened here once, on the CPU, to know what the weights are.
+    """
+    if Path(model).expanduser().is_file():
+        model = str(Path(model).expanduser().absolute())
+    return WorkersNetwork(model, device, open_backend(model, device="cpu").spec)
+
+
+@cache
+def _opened(model: str, device: str, sha256: str) -> Backend:
+    backend = open_backend(model, device=device, threads=1)
+    if backend.spec.sha256 != sha256:
+        raise ModelError(
+            "the weights on this worker are not those of the machine that began the run",
+            where=model,
+            hint="Install the same version of micscreen everywhere.",
+        )
+    return backend
+
+
+@dataclass
+class _Handed:
+    """A job that was handed out."""
+
+    job: Any
+    attempts: int = 1
+
+
+class DaskEngine:
+    """Workers of a Dask cluster; what they need comes with each job, and the files from the disk.
+
+    Parameters
+    ----------
+    client
+        `distributed.Client`.
+    resources
+        What a worker must offer, for instance ``{"GPU": 1}``.
+    """
+
+    def __init__(self, client: Any, resources: dict[str, float] | None = None) -> None:
+        self.client, self.resources = client, resources
+        self._room, self._counted = LEAST, -COUNT_EVERY
+
+    def map(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        lost: Callable[[Job, str], Result] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Result]:
+        """Yield the results in the order of completion; a bounded number of jobs is handed out.
+
+        Raises
+        ------
+        JobError
+            When the connection to the scheduler is lost.
+        """
+        from distributed.comm import CommClosedError
+
+        try:
+            yield from self._map(function, jobs, lost, stopped)
+        except CommClosedError as error:
+            raise JobError(LOST, hint=LOST_HINT) from error
+
+    def _map(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        lost: Callable[[Job, str], Result] | None,
+        stopped: Callable[[], bool],
+    ) -> Iterator[Result]:
+        """Hand out jobs, and yield what comes back."""
+        source = iter(jobs)
+        ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pending: dict[Any, _Handed] = {}
+        try:
+            while True:
+                for job in islice(source, max(0, self._rooms() - len(pending))):
+                    self._hand_out(function, _Handed(job), pending, ready)
+                if not pending:
+                    return
+                try:
+                    future = ready.get(timeout=0.5)
+                except queue.Empty:
+                    self._check()
+                    if stopped() and not self._workers():
+                        return
+                    continue
+                handed = pending.pop(future, None)
+                if handed is None:
+                    continue
+                if future.status == "finished":
+                    yield self._result(future)
+                    continue
+                problem = self._problem(future, handed)
+                if problem is None:
+                    handed.attempts += 1
+                    self._hand_out(function, handed, pending, ready)
+                elif lost is None:
+                    raise JobError(problem)
+                else:
+                    yield lost(handed.job, problem)
+        finally:
+            if pending and self.client.status == "running":
+                self.client.cancel(list(pending), force=True)
+
+    def _hand_out(
+        self, function: Any, handed: _Handed, pending: dict[Any, _Handed], ready: Any
+    ) -> None:
+        """Submit one job."""
+        future = self.client.submit(
+            _do, function, handed.job, pure=False, retries=0, resources=self.resources
+        )
+        pending[future] = handed
+        future.add_done_callback(ready.put)
+
+    def _result(self, future: Any) -> Any:
+        """Fetch a result; Dask has it done again when it was on a worker that died."""
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise JobError(LOST, hint=LOST_HINT) from error
+
+    def _problem(self, future: Any, handed: _Handed) -> str | None:
+        """Return why a job gave no result; None when it shall be handed out again.
+
+        What the function itself raised is raised here.
+        """
+        from distributed.scheduler import KilledWorker
+
+        self._check()
+        if future.status != "error":  # cancelled or lost: the workers were restarted
+            return None if handed.attempts < ATTEMPTS else "its result was lost again and again"
+        error = future.exception()
+        if not isinstance(error, KilledWorker):
+            raise error
+        return "every worker that had this micrograph died: too little memory?"
+
+    def _rooms(self) -> int:
+        """Return how many jobs may be handed out at a time."""
+        if time.monotonic() - self._counted > COUNT_EVERY:
+            self._counted = time.monotonic()
+            self._room = max(LEAST, PER_THREAD * self._workers())
+        return self._room
+
+    def _workers(self) -> int:
+        """Return how many threads the workers have."""
+        self._check()
+        return sum(self.client.nthreads().values())
+
+    def _check(self) -> None:
+        """Raise JobError when the scheduler has gone."""
+        if self.client.status in ("closed", "closing"):
+            raise JobError(LOST, hint=LOST_HINT)
+
+
+def _do(function: Callable[[Job], Result], job: Job) -> Result:
+    """Do one job on a worker, whose threads are the parallel ones."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return function(job)
+
+
+@contextmanager
+def open_cluster(
+    asked: str, folder: Path, device: str, threads: int | None
+) -> Iterator[DaskEngine]:
+    """Connect to a scheduler, or start a cluster that ends with the run.
+
+    Parameters
+    ----------
+    asked
+        ``local:N`` for N processes here; ``slurm:N``, ``pbs:N``, ``lsf:N`` or ``sge:N`` for N jobs
+        of that queue, as dask-jobqueue's configuration says; a file that a scheduler wrote
+        (``--scheduler-file``); or its address.
+    folder
+        Of the job; workers of a queue write their output below it.
+    device
+        With `cuda`, workers must offer the resource ``GPU``.
+    threads
+        Of each process that is started here; one if None.
+
+    Raises
+    ------
+    UsageError
+        When this cannot be understood.
+    MissingDependencyError
+        When dask or dask-jobqueue are not installed.
+    DeviceError
+        When there is no scheduler, or the queue does not take the jobs.
+    """
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--dask needs dask", hint="pip install 'micscreen[dask]', here and on the workers"
+        ) from error
+    settings = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.scheduler.work-stealing": True,
+        "distributed.comm.timeouts.connect": "10s",
+    }
+    resources = {"GPU": 1.0} if device.startswith("cuda") else None
+    with dask.config.set(settings), ExitStack() as stack:
+        kind, _, number = asked.partition(":")
+        where: Any
+        if kind == "local":
+            where = distributed.LocalCluster(
+                n_workers=_number(number, asked), threads_per_worker=threads or 1, processes=True,
+                host="127.0.0.1", dashboard_address=None, silence_logs=50, resources=resources,
+            )  # fmt: skip
+            stack.callback(where.close)
+        elif kind in QUEUES:
+            count = _number(number, asked)
+            where = _queue(kind, folder)
+            stack.callback(where.close)
+            where.scale(jobs=count)
+        else:
+            where = _address(asked)
+        client = _connected(where, asked, distributed)
+        stack.callback(client.close)
+        yield DaskEngine(client, resources)
+
+
+def _connected(where: Any, asked: str, distributed: Any) -> Any:
+    """Return the client of a cluster or of the scheduler at an address."""
+    try:
+        return distributed.Client(where, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise DeviceError(
+            f"there is no Dask scheduler ({error})",
+            where=f"--dask {asked}",
+            hint="Give tcp://HOST:PORT of one that runs, or local:N, slurm:N, pbs:N, lsf:N, sge:N.",
+        ) from error
+
+
+def _address(asked: str) -> str:
+    """Return the address of a scheduler from an address or from the file that it wrote."""
+    if Path(asked).is_file():
+        try:
+            return str(json.loads(Path(asked).read_text())["address"])
+        except (ValueError, KeyError) as error:
+            raise UsageError("no scheduler file", where=f"--dask {asked}") from error
+    if ":" not in asked:
+        raise UsageError(
+            "neither an address nor a way to start a cluster",
+            where=f"--dask {asked}",
+            hint="tcp://HOST:PORT, a scheduler file, local:N, slurm:N, pbs:N, lsf:N or sge:N.",
+        )
+    return asked
+
+
+def _number(text: str, asked: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(
+            "how many workers?", where=f"--dask {asked}", hint="For instance local:4 or slurm:10."
+        )
+    return int(text)
+
+
+def _queue(kind: str, folder: Path) -> Any:
+    """Return a cluster of jobs in a queue, as dask-jobqueue's configuration describes them."""
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--dask {kind} needs dask-jobqueue", hint="pip install 'micscreen[dask]'"
+        ) from error
+    logs = folder / "workers"
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        return getattr(dask_jobqueue, QUEUES[kind])(log_directory=str(logs.absolute()))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DeviceError(
+            f"dask-jobqueue cannot use the queue ({error})",
+            where=f"--dask {kind}",
+            hint="Describe a job (cores, memory, queue) in ~/.config/dask/jobqueue.yaml: "
+            "docs/cluster.md shows one.",
+        ) from error
