@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "report": "Write a job as one HTML file to send to a colleague.",
     "formats": "List the coordinate and micrograph formats.",
     "train": "Train on your own labels, from the weights of the package or from nothing.",
+    "evaluate": "Measure a network on your own labelled micrographs.",
     "demo": "Simulate a few micrographs and screen them.",
 }
 

@@ -1,0 +1,1 @@
+"""`micscreen evaluate`: a network on one's own labelled micrographs."""
