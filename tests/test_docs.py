@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click import Context
+from click import Context, Group
 
 from micscreen.cli import COMMANDS, cli
 from micscreen.cli.reference import command_reference
@@ -32,7 +32,8 @@ def test_every_command_says_what_it_does() -> None:
         command = cli.get_command(context, name)
         assert command is not None
         assert command.help
-        for parameter in command.params:
+        inside = command.commands.values() if isinstance(command, Group) else ()
+        for parameter in (p for each in (command, *inside) for p in each.params):
             if parameter.param_type_name == "option":
                 assert getattr(parameter, "help", None), f"{name} {parameter.name}"
 
@@ -65,6 +66,10 @@ def test_options_named_in_the_pages_exist(page: Path) -> None:
     for name, rest in re.findall(r"^micscreen (\w+)(.*)$", page.read_text(), flags=re.MULTILINE):
         command = cli.get_command(context, name)
         assert command is not None, name
+        if isinstance(command, Group):
+            inner, *_ = rest.split()
+            assert inner in command.commands, f"{name} {inner}"
+            command = command.commands[inner]
         known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known
 

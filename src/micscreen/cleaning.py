@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ from micscreen.guard import suspect
 from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
 from micscreen.picks import CLASS_NAMES, Picks
-from micscreen.preprocess import back, prepare
+from micscreen.preprocess import IQR_NORMALISATION, back, normalise, prepare
 from micscreen.score import ScoreRule, score
 from micscreen.tiles import TileSettings, predict_whole
+
+ONE_KIND: Final = "these weights know one kind of bad; it stands as support_film"
+"""Note of micrographs that imported old weights have judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ def clean(
             picks=here,
             margin=spec.margin,
             multiple=spec.multiple,
+            normalisation=spec.normalisation,
         )
     except MicrographError as error:
         where = error.where or micrograph.name or None
@@ -160,6 +164,8 @@ def clean(
     answer = predict_whole(backend.predict, seen.channels, settings.tiles)  # (6, H, W)
     predicted = time.perf_counter()
     maps = back(answer, seen)  # (6, h', w')
+    old = spec.normalisation == IQR_NORMALISATION
+    looks = normalise(seen.picture) if old else seen.channels  # what the guard knows to judge
     shape, pixel_size = micrograph.shape, micrograph.pixel_size
     scored = None
     if here is not None:
@@ -173,8 +179,8 @@ def clean(
         contrast=seen.contrast,
         contrast_evidence=seen.contrast_evidence,
         preview=_preview(seen.picture),
-        notes=seen.notes,
-        suspect=suspect(maps, seen.channels, seen.valid, spec.box_px, here, shape),
+        notes=seen.notes + (ONE_KIND,) * old,
+        suspect=suspect(maps, looks, seen.valid, spec.box_px, here, shape),
         timings={
             "prepare": prepared - start,
             "predict": predicted - prepared,

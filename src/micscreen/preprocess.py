@@ -21,6 +21,9 @@ from micscreen.resample import resample
 NORMALISATION: Final = "asinh-robust-3ch-v1"
 """Name of the recipe in `normalise`; stored with the weights, so that the two never part."""
 
+IQR_NORMALISATION: Final = "iqr-sigmoid-1ch-v1"
+"""Name of MicrographCleaner's recipe, in `normalise_iqr`."""
+
 HIGH_PASS_SIGMA: Final = 12.0
 TEXTURE_SIGMA: Final = 6.0
 
@@ -42,6 +45,7 @@ class ModelInput:
     ----------
     channels
         Shape (3, H, W), float32: the image without its frame, normalised, with reflected margins.
+        (1, H, W) for the recipe of MicrographCleaner.
     picture
         Shape (h', w'), float32: the whole micrograph at model scale, mended, contrast as it was.
     valid
@@ -82,6 +86,7 @@ def prepare(
     picks: Picks | None = None,
     margin: int = 48,
     multiple: int = 8,
+    normalisation: str = NORMALISATION,
 ) -> ModelInput:
     """Resample a micrograph so that the box has the model's size, and normalise it.
 
@@ -101,6 +106,8 @@ def prepare(
         Reflection around the image, px at model scale.
     multiple
         Of which the sides of the result are multiples.
+    normalisation
+        Name of the recipe; MicrographCleaner's takes the image with the contrast that it has.
 
     Raises
     ------
@@ -132,7 +139,10 @@ def prepare(
         notes += decision.notes
     else:
         decision = ContrastDecision(contrast, True, "given")
-    channels = normalise(inside if decision.contrast == "dark" else -inside)
+    if normalisation == IQR_NORMALISATION:
+        channels = normalise_iqr(inside)
+    else:
+        channels = normalise(inside if decision.contrast == "dark" else -inside)
     return ModelInput(
         channels=_with_margin(channels, margin, multiple),
         picture=picture,
@@ -263,6 +273,27 @@ def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
     log = 0.5 * np.log((variance + np.float32(floor)) / np.float32(typical + floor))
     np.clip(log, -4.0, 4.0, out=channels[2])
     return channels
+
+
+def normalise_iqr(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn a micrograph at model scale into MicrographCleaner's input.
+
+    The sigmoid of the distance from the median in units of the 10th to 90th percentile range, as
+    in Sanchez-Garcia et al. 2020 and the code of micrograph-cleaner-em 1.0.2.
+
+    Parameters
+    ----------
+    image
+        Shape (h, w), finite, at model scale (the box has 16 px).
+
+    Returns
+    -------
+    Shape (1, h, w), float32 in [0, 1].
+    """
+    low, middle, high = _percentiles(image, 10.0, 50.0, 90.0)
+    width = max(high - low, 1e-6 * max(abs(middle), 1e-12), 1e-20)
+    scaled = (image - np.float32(middle)) / np.float32(width)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(scaled, -80, 80))), np.float32)[None]
 
 
 def _robust_z(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "formats": "List the coordinate and micrograph formats.",
     "train": "Train on your own labels, from the weights of the package or from nothing.",
     "evaluate": "Measure a network on your own labelled micrographs.",
+    "model": "Bring MicrographCleaner's weights: import a Keras model.",
     "demo": "Simulate a few micrographs and screen them.",
 }
 

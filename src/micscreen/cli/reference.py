@@ -25,7 +25,12 @@ def command_reference() -> str:
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        parts += ["", *_section(command, click.Context(command, context, name))]
+        own = click.Context(command, context, name)
+        if not isinstance(command, click.Group):
+            parts += ["", *_section(command, own)]
+            continue
+        for inner, sub in command.commands.items():
+            parts += ["", *_section(sub, click.Context(sub, own, f"{name} {inner}"))]
     return "\n".join(parts) + "\n"
 
 

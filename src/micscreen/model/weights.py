@@ -44,7 +44,7 @@ class ModelSpec:
     multiple
         Of which height and width must be multiples.
     contrast
-        `dark`: particles are dark on bright in what the network gets.
+        `dark`: particles are dark on bright in what the network gets; `any`: as they come.
     sha256
         Of the file.
     """
@@ -102,14 +102,14 @@ def spec_from(metadata: Mapping[str, str], path: Path) -> ModelSpec:
 
 def _check(spec: ModelSpec, path: Path) -> None:
     """Raise ModelError, naming everything, when this version cannot use the weights."""
-    from micscreen.preprocess import NORMALISATION
+    from micscreen.preprocess import IQR_NORMALISATION, NORMALISATION
 
     wrong = []
     if spec.classes != CLASS_NAMES:
         wrong.append(f"its classes are {', '.join(spec.classes)}")
-    if spec.normalisation != NORMALISATION:
+    if spec.normalisation not in (NORMALISATION, IQR_NORMALISATION):
         wrong.append(f"its normalisation is {spec.normalisation}, not {NORMALISATION}")
-    if spec.contrast != "dark":
+    if spec.contrast != ("any" if spec.normalisation == IQR_NORMALISATION else "dark"):
         wrong.append(f"it expects {spec.contrast} particles")
     if not (spec.box_px > 0 and spec.margin >= 0 and spec.multiple >= 1):
         wrong.append(f"box {spec.box_px} px, margin {spec.margin}, multiple {spec.multiple}")
