@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+import mrcfile
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,16 +20,19 @@ from numpy.typing import NDArray
 
 from micscreen.cli import cli
 from micscreen.errors import JobError, UsageError
+from micscreen.io import write_mask
 from micscreen.model.weights import model_path, sha256_of
 from micscreen.pages.charts import area_chart
 from micscreen.pages.html import POLICY
 from micscreen.pages.job import MicrographFigures, choose
-from micscreen.run.report import gather, kept_at, write_report
+from micscreen.report import REJECTED_COLOUR, UNTYPED
+from micscreen.run.report import _drawn, gather, kept_at, write_report
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.settings import InputSettings, ScreenSettings
 from micscreen.run.store import Store
 from micscreen.run.summary import summarise
 from micscreen.run.tables import micrograph_records
+from micscreen.run.watch import fingerprint
 
 CHROMIUM = shutil.which("chromium")
 
@@ -50,7 +56,7 @@ def row(i: int, name: str, status: str = "done", **more: object) -> MicrographRo
 
 
 def make_job(
-    folder: Path, rows: list[tuple[MicrographRow, Scores | None]], **noted: object
+    folder: Path, /, rows: list[tuple[MicrographRow, Scores | None]], **noted: object
 ) -> Path:
     settings = ScreenSettings(InputSettings(("m",), ("c",)), folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +248,38 @@ def test_names_that_are_no_text_are_shown_with_their_pictures(tmp_path: Path) ->
     reader = read(write_report(folder))
     assert "caf\\xe9" in reader.text
     assert len(reader.addresses) == 1
+
+
+@pytest.mark.parametrize("flip_y", [False, True])
+def test_the_worst_are_drawn_when_they_have_no_thumbnail(tmp_path: Path, flip_y: bool) -> None:
+    """The picture shows the pick and the saved mask in place; not when the file has changed."""
+    path, job = tmp_path / "mics" / "m.mrc", tmp_path / "job"
+    path.parent.mkdir()
+    image = np.random.default_rng(0).normal(0, 1, (200, 300)).astype(np.float32)
+    mrcfile.write(path, image)
+    size = {"picked_height": 200, "picked_width": 300, "box_size": 20.0, "box_scale": 1.0}
+    one = replace(row(3, "m", picks_in=1, **size), path="mics/m.mrc", fingerprint=fingerprint(path))
+    found = replace(scores(np.zeros(1, np.float32)), x=np.float32([50]), y=np.float32([20]))
+    noted = {"folder": str(tmp_path), "frame": {"flip_y": flip_y}}
+    make_job(job, [(one, found)], **noted)
+    mask = np.zeros((100, 150), np.float32)
+    mask[:, 100:] = 1
+    write_mask(job / "masks" / "m.tif", mask)
+    with Store(job) as store:
+        info = store.info()
+    picture = _drawn(one, found, job, info, 0.8)
+    assert picture is not None
+    zoom = 768 / 300
+    rows, columns = np.nonzero((picture[: round(200 * zoom)] == REJECTED_COLOUR).all(axis=2))
+    assert abs(columns.mean() / zoom - 50) < 1
+    assert abs(rows.mean() / zoom - (179 if flip_y else 20)) < 1
+    white = np.nonzero((picture[: round(200 * zoom)] == UNTYPED).all(axis=2).all(axis=0))[0]
+    assert abs(white.min() / zoom - 200) < 3
+    assert read(write_report(job)).names.count("img") == 1
+    mrcfile.write(path, image + 1, overwrite=True)
+    os.utime(path, (1, 1))
+    assert _drawn(one, found, job, info, 0.8) is None
+    assert read(write_report(job)).names.count("img") == 0
 
 
 @pytest.mark.parametrize("status", ["failed", "pending"])

@@ -35,6 +35,12 @@ CLASS_COLOURS: Final[tuple[Colour, ...]] = (
 )
 """Per class, RGB of Okabe and Ito's palette, which colour-blind people can tell apart."""
 
+UNTYPED: Final[Colour] = (255, 255, 255)
+"""Of bad regions whose class is not known."""
+
+_COLOURS: Final = (*CLASS_COLOURS, UNTYPED)
+_NAMES: Final = (*CLASS_NAMES, "bad_region")
+
 KEPT_COLOUR: Final[Colour] = (0, 158, 115)  # bluish green
 REJECTED_COLOUR: Final[Colour] = (213, 94, 0)  # vermilion
 
@@ -91,7 +97,8 @@ def draw_thumbnail(
     preview
         Shape (H', W'): the micrograph at any scale, see `sharp_preview`.
     maps
-        Shape (6, h', w'): probability of each class of `CLASS_NAMES`, over the same field.
+        Shape (6, h', w'): probability of each class of `CLASS_NAMES`, over the same field; or
+        (2, h', w'): good and bad, of no known class.
     picks
         Scored, in px of the micrograph; None draws none.
     scale
@@ -118,6 +125,7 @@ def draw_thumbnail(
     big = cv2.resize(preview, (width, height), interpolation=cv2.INTER_CUBIC)
     classes = np.stack([cv2.resize(m, (width, height)) for m in maps])  # (6, H, W)
     worst = 1 + classes[1:].argmax(axis=0)  # (H, W): the likeliest of the bad classes
+    worst = worst if len(maps) > 2 else np.full_like(worst, len(CLASS_NAMES))
     contamination = 1.0 - classes[0]
     regions = np.where(contamination >= BAD, worst, 0)
     picture = _tinted(big, contamination, worst)
@@ -133,7 +141,7 @@ def draw_thumbnail(
 
 def _tinted(big: Picture, contamination: NDArray[np.float32], worst: NDArray[np.int64]) -> Picture:
     """Return the picture (H, W, 3) with the colours of the classes over what is bad."""
-    colour = np.array(CLASS_COLOURS, np.float32)[worst]  # (H, W, 3)
+    colour = np.array(_COLOURS, np.float32)[worst]  # (H, W, 3)
     strength = (0.35 * np.clip((contamination - 0.25) / 0.5, 0.0, 1.0))[..., None]
     tinted = big[..., None] * (1.0 - strength) + colour * strength
     return np.asarray(tinted.round(), np.uint8)
@@ -146,7 +154,7 @@ def _outline(picture: Picture, regions: NDArray[np.int64]) -> None:
     for index in np.unique(regions[regions > 0]).tolist():
         region = (regions == index).astype(np.uint8)
         lines, _ = cv2.findContours(region, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, lines, -1, CLASS_COLOURS[index], 2, cv2.LINE_AA)
+        cv2.drawContours(picture, lines, -1, _COLOURS[index], 2, cv2.LINE_AA)
 
 
 def _draw_picks(picture: Picture, picks: Picks, kept: NDArray[np.bool_]) -> None:
@@ -199,11 +207,11 @@ def _entries(
         if threshold != -1:
             rejected = f"rejected {len(kept) - n} (below {threshold:g})"
             entries.append(("cross", REJECTED_COLOUR, rejected))
-    shares = np.bincount(regions.ravel(), minlength=len(CLASS_NAMES)) / max(regions.size, 1)
-    for index, name in enumerate(CLASS_NAMES[1:], 1):
+    shares = np.bincount(regions.ravel(), minlength=len(_NAMES)) / max(regions.size, 1)
+    for index, name in enumerate(_NAMES[1:], 1):
         if shares[index] > 0:
             words = f"{name.replace('_', ' ')} {shares[index]:.1%}"
-            entries.append(("square", CLASS_COLOURS[index], words))
+            entries.append(("square", _COLOURS[index], words))
     return entries
 
 

@@ -1,4 +1,7 @@
-"""`JOB/report.html`: the job as one file to send to a colleague, from the store alone."""
+"""`JOB/report.html`: the job as one file to send to a colleague, from the store alone.
+
+Micrographs are read only to draw the worst and the best, where they are still there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from micscreen.errors import MicscreenError
+from micscreen.io import read_mask, read_micrograph
 from micscreen.io.files import write_whole
+from micscreen.io.masks import MASK_SUFFIXES
 from micscreen.model.weights import model_card
 from micscreen.pages.job import (
     TABLED,
@@ -20,12 +26,14 @@ from micscreen.pages.job import (
     known_settings,
 )
 from micscreen.pages.pictures import Picture, inside
-from micscreen.picks import CLASS_NAMES
+from micscreen.picks import CLASS_NAMES, Picks
+from micscreen.report import draw_thumbnail, sharp_preview
 from micscreen.run.find import printable
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.settings import check_threshold
 from micscreen.run.store import Store
 from micscreen.run.summary import asked
+from micscreen.run.watch import fingerprint
 
 BINS: Final = 50
 """Of the histogram of goodness."""
@@ -203,16 +211,61 @@ def _sampled(job: Path, figures: JobFigures) -> list[str]:
 
 
 def _pictures(store: Store, figures: JobFigures, chosen: Chosen) -> dict[str, str]:
-    """Return HTML of the pictures that there are of the chosen micrographs, by name."""
-    order = dict.fromkeys((*chosen.worst, *chosen.best, *chosen.sample))
+    """Return HTML of the pictures of the chosen micrographs, by name.
+
+    Of the worst and the best that got no thumbnail, one is drawn now.
+    """
     limit = min(PICTURE_LIMIT, PICTURE_BYTES // max(2 * EACH + len(chosen.sample), 1))
-    found = {}
-    for i in order:
-        one = figures.micrographs[i]
-        picture = _thumbnail(store.folder / "thumbnails" / f"{one.name}.png")
-        if picture is not None:
-            found[one.name] = inside(picture, limit, f"{one.name} with bad regions and picks")
-    return found
+    found: dict[str, Picture | None] = {}
+    for i in (*chosen.worst, *chosen.best, *chosen.sample):
+        name = figures.micrographs[i].name
+        found[name] = _thumbnail(store.folder / "thumbnails" / f"{name}.png")
+    if any(picture is None for picture in found.values()):
+        info = store.info()
+        for row, scores in store.scored():
+            if scores is not None and row.name in found and found[row.name] is None:
+                found[row.name] = _drawn(row, scores, store.folder, info, figures.threshold)
+    return {
+        name: inside(picture, limit, f"{name} with bad regions and picks")
+        for name, picture in found.items()
+        if picture is not None
+    }
+
+
+def _drawn(
+    row: MicrographRow, scores: Scores, job: Path, info: dict[str, Any], threshold: float
+) -> Picture | None:
+    """Draw a micrograph with its picks, and its mask where that was saved; RGB (h, w, 3).
+
+    None where the micrograph is not there any more, or not as it was.
+    """
+    inputs = info["identity"]["inputs"]
+    path = Path(info.get("folder", "."), row.path)
+    try:
+        if fingerprint(path) != row.fingerprint:
+            return None
+        image = read_micrograph(path, tiff_flip_y=inputs["tiff_flip_y"]).image
+        preview = sharp_preview(image)
+        masks = (job / "masks" / f"{row.name}{ending}" for ending in MASK_SUFFIXES)
+        mask = next((path for path in masks if path.is_file()), None)
+        bad = np.zeros((2, 2), np.float32)
+        if mask is not None:
+            bad = read_mask(mask, tiff_flip_y=inputs["tiff_flip_y"])
+    except (MicscreenError, OSError):
+        return None
+    x, y = scores.x.astype(np.float64), scores.y.astype(np.float64)
+    if info.get("frame", {}).get("flip_y") and row.picked_height is not None:
+        y = row.picked_height - 1 - y
+    picks = Picks(x=x, y=y, box_size=row.box_size, goodness=scores.goodness)
+    return draw_thumbnail(
+        preview,
+        np.stack([1 - bad, bad]),
+        picks.rescaled(row.box_scale or 1.0),
+        preview.shape[1] / image.shape[1],
+        threshold,
+        pixel_size=row.screened_pixel_size,
+        title=row.name,
+    )
 
 
 def _thumbnail(path: Path) -> Picture | None:
