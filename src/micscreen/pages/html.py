@@ -31,7 +31,9 @@ figcaption { font-size: .85rem; color: #4d5866; overflow-wrap: anywhere; margin-
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .22rem .8rem .22rem 0; border-bottom: 1px solid #e3e7ec;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; overflow-wrap: break-word; }
+td:first-child { min-width: 6rem; }
+.wide { overflow-x: auto; } .wide svg { min-width: 42rem; }
 th { font-weight: 600; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 tr.now td { background: #eef4fb; font-weight: 600; }

@@ -246,7 +246,7 @@ def _run(job: JobFigures) -> str:
     failed = np.array([m.status == "failed" for m in job.micrographs], np.bool_)
     return section(
         "Bad area over the run",
-        figure(area_chart(areas, failed)),
+        f'<div class="wide">{figure(area_chart(areas, failed))}</div>',
         paragraph(
             "Columns: mean bad area by class, in the colours of the next table. Dots: the worst "
             "micrograph of a column that stands for several. Crosses below the axis: failed.",
