@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from micscreen.cleaning import ONE_KIND, CleanSettings, clean
 from micscreen.cli import cli
-from micscreen.errors import ModelError
+from micscreen.errors import ModelError, UsageError
 from micscreen.legacy import keras_file
 from micscreen.legacy.keras_import import import_keras
 from micscreen.micrograph import Micrograph
-from micscreen.model.backend import OnnxBackend
+from micscreen.model.backend import FakeBackend, OnnxBackend
 from micscreen.preprocess import IQR_NORMALISATION, normalise_iqr
 
 TOLERANCE = 1e-4
@@ -219,6 +219,46 @@ def test_the_command_imports_and_screens(
     )  # fmt: skip
     assert screened.return_value == 0, screened.output
     assert len(list((tmp_path / "job" / "picks_auto_080").iterdir())) == 5
+
+
+def test_windows_are_the_old_scheme(published: tuple[Any, dict[str, Path]], tmp_path: Path) -> None:
+    """Windows at half steps and eight rotations: compared with the scheme written out by SciPy."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    import_keras(published[1]["h5"], tmp_path / "old.onnx")
+    backend = OnnxBackend(tmp_path / "old.onnx", threads=2)
+    image = np.random.default_rng(5).normal(0, 1, (560, 520)).astype(np.float32)
+    image = np.asarray(ndimage.gaussian_filter(image, 3), np.float32)
+    image[200:400, 100:300] += 1
+    settings = CleanSettings(box_size=32, windows=True)
+    found = clean(Micrograph(image), None, backend, settings).contamination
+
+    blurred = ndimage.gaussian_filter(image, 0.5, mode="mirror")
+    small = blurred.reshape(280, 2, 260, 2).mean(axis=(1, 3))  # linear sampling by two
+    picture = normalise_iqr(small.astype(np.float32))[0]
+    turned = []
+    for degrees in (0, 30, 45, 90, 150, 180, 200, 270):
+        how = {"reshape": False, "order": 1, "mode": "mirror"}
+        img = ndimage.rotate(picture, degrees, **how)
+        padded = np.pad(img, ((0, 104), (0, 124)), constant_values=img.min())
+        total, count = np.zeros((384, 384)), np.zeros((384, 384))
+        for y in (0, 128):
+            for x in (0, 128):
+                here = (slice(y, y + 256), slice(x, x + 256))
+                total[here] += backend.predict(padded[here][None, None].astype(np.float32))[0, 1]
+                count[here] += 1
+        mask = (total / count)[:280, :260]
+        turned.append(ndimage.rotate(mask, -degrees, **how))
+    expected = np.mean(turned, axis=0)
+    assert found.shape == expected.shape
+    assert expected.std() > 0.003
+    assert np.abs(found - expected).max() < 2e-4
+
+
+def test_windows_are_for_the_old_weights_only() -> None:
+    """With other weights the word is refused, with what to do."""
+    image = np.random.default_rng(0).normal(0, 1, (512, 512)).astype(np.float32)
+    with pytest.raises(UsageError, match="model import"):
+        clean(Micrograph(image), None, FakeBackend(), CleanSettings(32, windows=True))
 
 
 def zipped(**members: bytes) -> bytes:

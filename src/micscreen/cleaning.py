@@ -17,10 +17,12 @@ from micscreen.errors import MicrographError, UsageError
 from micscreen.guard import suspect
 from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
+from micscreen.model.weights import ModelSpec
 from micscreen.picks import CLASS_NAMES, Picks
 from micscreen.preprocess import IQR_NORMALISATION, back, normalise, prepare
 from micscreen.score import ScoreRule, score
 from micscreen.tiles import TileSettings, predict_whole
+from micscreen.windows import window_maps
 
 ONE_KIND: Final = "these weights know one kind of bad; it stands as support_film"
 """Note of micrographs that imported old weights have judged."""
@@ -43,6 +45,8 @@ class CleanSettings:
         picked one.
     tiles
         How pictures are cut that are too large for the network.
+    windows
+        Predict as MicrographCleaner does, by `micscreen.windows`; for its weights only.
     """
 
     box_size: float
@@ -50,6 +54,7 @@ class CleanSettings:
     rule: ScoreRule = field(default_factory=ScoreRule)
     box_scale: float = 1.0
     tiles: TileSettings = field(default_factory=TileSettings)
+    windows: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("--box-size", self.box_size), ("box scale", self.box_scale)):
@@ -140,10 +145,12 @@ def clean(
     MicrographError
         When the image is constant or has no usable pixel, or the box does not go with it.
     UsageError
-        When the rule needs a pixel size that is not known.
+        When the rule needs a pixel size that is not known, or windows are wanted of other weights
+        than MicrographCleaner's.
     """
     start = time.perf_counter()
     spec, box_size = backend.spec, settings.box_size * settings.box_scale
+    old = _are_old(spec, settings)
     here = None if picks is None else replace(picks, box_size=settings.box_size)
     here = None if here is None else here.rescaled(settings.box_scale)
     try:
@@ -161,10 +168,12 @@ def clean(
         where = error.where or micrograph.name or None
         raise MicrographError(error.what, where=where, hint=error.hint) from error
     prepared = time.perf_counter()
-    answer = predict_whole(backend.predict, seen.channels, settings.tiles)  # (6, H, W)
+    if settings.windows:
+        maps = window_maps(micrograph.image, box_size, seen.picture.shape, backend.predict)
+    else:
+        answer = predict_whole(backend.predict, seen.channels, settings.tiles)  # (6, H, W)
+        maps = back(answer, seen)  # (6, h', w')
     predicted = time.perf_counter()
-    maps = back(answer, seen)  # (6, h', w')
-    old = spec.normalisation == IQR_NORMALISATION
     looks = normalise(seen.picture) if old else seen.channels  # what the guard knows to judge
     shape, pixel_size = micrograph.shape, micrograph.pixel_size
     scored = None
@@ -187,6 +196,18 @@ def clean(
             "score": time.perf_counter() - predicted,
         },
     )
+
+
+def _are_old(spec: ModelSpec, settings: CleanSettings) -> bool:
+    """Return whether the weights are MicrographCleaner's; raise UsageError if they must be."""
+    old = spec.normalisation == IQR_NORMALISATION
+    if settings.windows and not old:
+        raise UsageError(
+            f"the weights {spec.name} are not MicrographCleaner's",
+            where="--windows",
+            hint="Leave it away, or give imported weights: micscreen model import.",
+        )
+    return old
 
 
 def _with_scores(picks: Picks | None, scored: Picks, box_scale: float) -> Picks | None:

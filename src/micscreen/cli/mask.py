@@ -13,6 +13,7 @@ from micscreen.cli.options import (
     compute_options,
     model_options,
     verbosity_options,
+    windows_option,
 )
 from micscreen.cli.vocabulary import MASK_FORMATS
 
@@ -43,6 +44,7 @@ from micscreen.cli.vocabulary import MASK_FORMATS
     help="Read and write TIFF rows bottom-up, as RELION, IMOD and EMAN2 do.",
 )  # fmt: skip
 @model_options
+@windows_option
 @compute_options
 @verbosity_options
 def command(**options: Any) -> int:
@@ -67,6 +69,7 @@ def command(**options: Any) -> int:
         contrast=options["contrast"],
         tiff_flip_y=options["tiff_flip"],
         model=options["model"],
+        windows=options["windows"],
     )
     backend = open_backend(settings.model, device=compute.device, threads=1)
     engine = ThreadEngine(compute.threads or core_count(), compute.batch_size)

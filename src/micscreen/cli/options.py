@@ -23,6 +23,14 @@ def model_options(function: Function) -> Function:
     )(function)  # fmt: skip
 
 
+def windows_option(function: Function) -> Function:
+    """Add `--windows`."""
+    return click.option(
+        "--windows", is_flag=True,
+        help="Predict as MicrographCleaner does, by windows and rotations; for imported weights.",
+    )(function)  # fmt: skip
+
+
 def compute_options(function: Function) -> Function:
     """Add `--device`, `--threads` and `--batch-size`; none of them changes a result."""
     function = click.option(

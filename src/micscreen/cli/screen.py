@@ -16,6 +16,7 @@ from micscreen.cli.options import (
     model_options,
     verbosity_options,
     watch_options,
+    windows_option,
 )
 from micscreen.cli.vocabulary import COORDINATE_FORMATS, MASK_FORMATS, THRESHOLD_HELP
 from micscreen.run.settings import (
@@ -97,6 +98,7 @@ from micscreen.run.settings import (
     help="Make at most N pictures with mask and picks, spread over the run.",
 )  # fmt: skip
 @model_options
+@windows_option
 @compute_options
 @dask_option
 @watch_options
@@ -128,6 +130,7 @@ def command(**options: Any) -> int:
         output=options["output"],
         scoring=ScoreSettings(
             model=options["model"],
+            windows=options["windows"],
             contrast=options["contrast"],
             rule=options["rule"],
             distance=options["distance"],

@@ -43,7 +43,7 @@ class MaskSettings:
         At model or full size; tif, mrc, png or npy.
     classes
         Whether the class map is written beside each mask.
-    contrast, tiff_flip_y, model
+    contrast, tiff_flip_y, model, windows
         As in the main job.
     """
 
@@ -57,6 +57,7 @@ class MaskSettings:
     contrast: Literal["auto", "dark", "bright"] = "auto"
     tiff_flip_y: bool = True
     model: str = "default"
+    windows: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.box_size < float("inf"):
@@ -145,7 +146,9 @@ def _one(name: str, path: Path, settings: MaskSettings, backend: Backend) -> Mas
         micrograph = read_micrograph(
             path, pixel_size=settings.pixel_size, tiff_flip_y=settings.tiff_flip_y
         )
-        cleaning = CleanSettings(box_size=settings.box_size, contrast=settings.contrast)
+        cleaning = CleanSettings(
+            settings.box_size, contrast=settings.contrast, windows=settings.windows
+        )
         cleaned = clean(micrograph, None, backend, cleaning)
         _write(name, micrograph, cleaned, settings)
     except (MicscreenError, OSError, MemoryError) as error:

@@ -81,6 +81,8 @@ class ScoreSettings:
     on_suspect
         What happens to picks of micrographs that the domain guard marks: `flag` decides by score,
         `keep` keeps all, `drop` drops all.
+    windows
+        Predict as MicrographCleaner does; for its weights only.
     """
 
     model: str = "default"
@@ -88,6 +90,7 @@ class ScoreSettings:
     rule: Literal["box", "centre", "distance"] = "box"
     distance: float | None = None
     on_suspect: Literal["keep", "drop", "flag"] = "flag"
+    windows: bool = False
 
     def __post_init__(self) -> None:
         if self.rule == "distance" and (self.distance is None or self.distance <= 0):

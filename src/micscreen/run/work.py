@@ -169,6 +169,7 @@ class Work:
             box_size=loaded.picks.box_size,
             contrast=scoring.contrast,
             rule=ScoreRule(scoring.rule, scoring.distance),
+            windows=scoring.windows,
             box_scale=loaded.box_scale,
         )
 
