@@ -42,7 +42,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"e1000{i % 2}_{kind}"
         grey = np.clip(128 + 30 * (scene.image - scene.image.mean()) / scene.image.std(), 0, 255)
         cv2.imwrite(str(folder / "images" / f"{name}.png"), grey.astype(np.uint8))
-        cv2.imwrite(str(folder / "labels" / f"{name}.png"), scene.classes)
+        classes = scene.classes.copy()
+        classes[100:260] = 255  # left out, whatever is there
+        cv2.imwrite(str(folder / "labels" / f"{name}.png"), classes)
         discs = np.zeros((400, 480), np.uint8)
         for x, y in zip(scene.x, scene.y, strict=True):
             if 12 < x < 467 and 12 < y < 387:
@@ -93,7 +95,7 @@ def test_the_figures_are_those_of_the_bar(labelled: Path, done: Path) -> None:
     ):
         assert abs(figures[mine] - wanted[theirs]) < 1e-6
     assert figures["sources"].keys() == {"e10000", "e10001"}
-    assert figures["pooled"]["picks_on_bad"] == 9 * 3
+    assert 5 < figures["pooled"]["picks_on_bad"] < 9 * 3
     removed = figures["pooled"]["picks_on_bad_removed"]
     assert list(removed) == [f"{0.5 + 0.05 * i:.2f}" for i in range(10)]
     assert list(removed.values()) == sorted(removed.values())
@@ -134,6 +136,7 @@ def test_pooling_gives_the_figures_of_one_large_picture() -> None:
     known = whole[1] != 255
     hit = (is_film & called).sum()
     assert film["precision"] == pytest.approx(hit / (called & known).sum())
+    assert film["iou"] == pytest.approx(hit / ((called & known) | is_film).sum())
     assert film["recall"] == pytest.approx(hit / is_film.sum())
     assert film["f1"] == pytest.approx(2 * hit / ((called & known).sum() + is_film.sum()))
     assert film["called_bad"] == pytest.approx((whole[0][is_film] >= 0.5).mean())
@@ -220,6 +223,7 @@ def test_picks_are_judged_by_the_label_under_them(labelled: Path) -> None:
     assert truth.picks.shape == (9, 2)
     x, y = np.rint(truth.picks).astype(int).T
     assert (truth.classes[y, x] > 0).mean() > 0.8
+    assert 255 in truth.classes
     assert len(truth.particles) > 0
 
 
