@@ -17,7 +17,7 @@ from micscreen.cli import cli
 from micscreen.evaluate import evaluate
 from micscreen.evaluate import summary as bar
 from micscreen.evaluation.data import find_labelled, read_truth
-from micscreen.evaluation.measure import Figures, Measured, pooled, summary
+from micscreen.evaluation.measure import Figures, Measured, measure, pooled, summary
 from micscreen.evaluation.page import contact_sheet, worst_first
 from micscreen.io import write_picks
 from micscreen.metrics import Confusion, calibration_error, confusion
@@ -192,6 +192,19 @@ def test_sheets_show_input_prediction_and_truth_the_worst_first() -> None:
     assert (sheet[20:, 96:] != 100).all()
     other = Measured("a", "s", bad, grey, found, truth)
     assert [m.name for m in worst_first([one, other])] == ["a", "b"]
+
+
+def test_rows_at_a_time_give_the_same_figures(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels that are compared in blocks of a few rows give the figures of all at once."""
+    backend, entry = open_backend("default", device="cpu"), find_labelled(labelled, None)[0]
+    truth = read_truth(entry, "classes", True)
+    whole = measure(entry, truth, backend, "dark").figures.record()
+    monkeypatch.setattr("micscreen.evaluation.measure.BLOCK", 7 * 480)
+    parts = measure(entry, truth, backend, "dark").figures.record()
+    assert parts.pop("calibration_error") == pytest.approx(whole.pop("calibration_error"))
+    assert parts == whole
 
 
 def test_masks_and_small_labels_of_any_format_are_measured(labelled: Path, tmp_path: Path) -> None:

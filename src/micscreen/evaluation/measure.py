@@ -24,6 +24,9 @@ from micscreen.score import keep
 
 THRESHOLDS: Final = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 BINS: Final = 15
+BLOCK: Final = 4_000_000
+"""Pixels that are compared at a time."""
+
 CLASSES: Final = len(CLASS_NAMES)
 
 
@@ -183,27 +186,34 @@ def _label_at(truth: Truth, points: NDArray[np.float64]) -> NDArray[np.uint8]:
 def _figures(
     cleaned: Cleaned, classes: NDArray[np.uint8], goodness: tuple[NDArray[np.float32], ...]
 ) -> Figures:
-    """Compare what was found with labels (h, w)."""
-    contamination = mask_on(cleaned, classes.shape)
-    known = classes != metrics.IGNORE
-    chance, labels = contamination[known].astype(np.float64), classes[known]
-    which = np.minimum((chance * BINS).astype(int), BINS - 1)
-    bins = [np.bincount(which, weights, BINS) for weights in (None, chance, labels > 0)]
-    typing = np.zeros((CLASSES, CLASSES), np.int64)
-    if not (labels == BAD_OF_ANY_KIND).any():
-        size = classes.shape[1], classes.shape[0]
-        worst = (1 + np.argmax(cleaned.maps[1:], axis=0)).astype(np.uint8)
-        worst = np.asarray(cv2.resize(worst, size, interpolation=cv2.INTER_NEAREST))[known]
-        typed = np.where(chance >= 0.5, worst, 0).astype(np.int64)
-        pairs = labels.astype(np.int64) * CLASSES + typed
-        typing = np.bincount(pairs, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
-    of_class = np.where(labels < CLASSES, labels, 0)
+    """Compare what was found with labels (h, w), some rows at a time for the memory's sake."""
+    size = classes.shape[1], classes.shape[0]
+    contamination = mask_on(cleaned, classes.shape)  # (h, w)
+    worst = (1 + np.argmax(cleaned.maps[1:], axis=0)).astype(np.uint8)
+    worst = np.asarray(cv2.resize(worst, size, interpolation=cv2.INTER_NEAREST))  # (h, w)
+    bins, typing = np.zeros((3, BINS)), np.zeros((CLASSES, CLASSES), np.int64)
+    found, labelled = np.zeros(CLASSES, np.int64), np.zeros(CLASSES, np.int64)
+    rows = max(1, BLOCK // classes.shape[1])
+    for first in range(0, len(classes), rows):
+        part = slice(first, first + rows)
+        known = classes[part] != metrics.IGNORE
+        chance, labels = contamination[part][known].astype(np.float64), classes[part][known]
+        which = np.minimum((chance * BINS).astype(int), BINS - 1)
+        bins += [np.bincount(which, weights, BINS) for weights in (None, chance, labels > 0)]
+        of_class = np.where(labels < CLASSES, labels, 0).astype(np.int64)
+        typed = np.where(chance >= 0.5, worst[part][known], 0)
+        pairs = np.bincount(of_class * CLASSES + typed, minlength=CLASSES**2)
+        typing += pairs.reshape(CLASSES, CLASSES)
+        found += np.bincount(of_class[chance >= 0.5], minlength=CLASSES)
+        labelled += np.bincount(of_class, minlength=CLASSES)
+    if (classes == BAD_OF_ANY_KIND).any():
+        typing[:] = 0  # a mask knows no classes
     return Figures(
         pixels=metrics.confusion(contamination, classes),
-        bins=np.array(bins, np.float64),
+        bins=bins,
         typing=typing,
-        found=np.bincount(of_class[chance >= 0.5], minlength=CLASSES),
-        labelled=np.bincount(of_class, minlength=CLASSES),
+        found=found,
+        labelled=labelled,
         particles=goodness[0],
         on_bad=goodness[1],
         elsewhere=goodness[2],
