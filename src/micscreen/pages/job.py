@@ -273,7 +273,9 @@ def _classes(job: JobFigures) -> str:
                 f"{rejected[index] / total:.2%}",
             )
         )
-    rows.append(("no class", "", "", "", f"{rejected[0]:,}", f"{rejected[0] / total:.2%}"))
+    rows.append(
+        ("none: no image there", "", "", "", f"{rejected[0]:,}", f"{rejected[0] / total:.2%}")
+    )
     head = ("class", "mean area", "largest", "micrographs above 1 %", "picks rejected", "of all")
     return section("Classes", table(head, rows, swatches=CLASS_COLOURS[1:]))
 
