@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import math
+import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from numpy.typing import NDArray
 
@@ -206,3 +207,36 @@ def first_bytes(path: Path, count: int) -> bytes:
 def size_of(file_descriptor: int) -> int:
     """Return the size in bytes of an open file, which may have grown since it was named."""
     return os.fstat(file_descriptor).st_size
+
+
+def read_block(file: IO[bytes], start: int, count: int, path: Path) -> memoryview:
+    """Read `count` bytes from `start` on into memory of their own, which cannot be written to.
+
+    Large pages are asked for, since with small ones the system spends longer on making room than
+    on copying.
+
+    Parameters
+    ----------
+    file
+        Open for reading, known to hold that many bytes.
+    start, count
+        Where and how many; at least one.
+    path
+        For the error.
+
+    Raises
+    ------
+    MicrographFormatError
+        When the file became shorter or was written to meanwhile.
+    """
+    before = os.fstat(file.fileno())
+    block = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError, AttributeError):  # without large pages it is only slower
+        block.madvise(mmap.MADV_HUGEPAGE)
+    data, found = memoryview(block), 0
+    while found < count and (got := os.preadv(file.fileno(), [data[found:]], start + found)):
+        found += got
+    after = os.fstat(file.fileno())
+    if found < count or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise MicrographFormatError("the file changed while it was read", where=path, hint=AGAIN)
+    return data.toreadonly()

@@ -99,8 +99,8 @@ def read_micrograph(
 ) -> Micrograph:
     """Read one micrograph; safe to call from many threads.
 
-    An uncompressed MRC file (but 4-bit ones) comes as a read-only memory map in the file's own
-    byte order: nothing is copied. It holds one file descriptor until it is dropped.
+    The pixels of an MRC file come in the file's own byte order and cannot be written to. No file
+    stays open, so that nothing that happens to it later can do harm.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def read_micrograph(
     MicrographError
         The file is missing, a folder, or may not be read.
     MicrographFormatError
-        It is empty, truncated, damaged, a stack, or not what its name says.
+        It is empty, truncated, damaged, a stack, not what its name says, or changed meanwhile.
     UsageError
         The pixel size is not a positive number.
     """

@@ -1,4 +1,4 @@
-"""The pixels of the MRC family: memory-mapped where they lie bare, unpacked where they do not."""
+"""The pixels of the MRC family, read into memory once, never mapped; see docs/adr/0014."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from micscreen.io.guard import (
     MAX_DEFLATE_RATIO,
     RawImage,
     bytes_text,
+    read_block,
     reading,
     size_of,
     truncated,
@@ -31,11 +32,9 @@ Opener = type[gzip.GzipFile] | type[bz2.BZ2File]
 
 
 def read(path: Path) -> RawImage:
-    """Read an uncompressed MRC file as a read-only memory map in the file's own byte order.
+    """Read an uncompressed MRC file, once, in the file's own byte order; 4-bit data are unpacked.
 
-    Nothing is copied but 4-bit data, which are unpacked. The map holds one file descriptor as
-    long as it lives, and reading from it after somebody else has cut the file short kills the
-    process (SIGBUS), as with every memory map.
+    It is not memory-mapped: a file that somebody cuts short would then kill the process (SIGBUS).
 
     Parameters
     ----------
@@ -45,13 +44,14 @@ def read(path: Path) -> RawImage:
     Raises
     ------
     MicrographFormatError
-        The file is not MRC, truncated, a stack, or holds no real-valued image.
+        The file is not MRC, truncated, a stack, holds no real-valued image, or changed while it
+        was read.
     """
     with reading(path), path.open("rb") as file:
         header, size = _bare_header(file, path)
         dtype = np.dtype(np.uint8) if header.packed else header.dtype
-        shape = (header.height, header.row_bytes // dtype.itemsize)
-        image = np.memmap(file, dtype=dtype, mode="r", offset=header.start, shape=shape)
+        image = np.frombuffer(read_block(file, header.start, header.image_bytes, path), dtype)
+        image = image.reshape(header.height, -1)  # (h, w), packed: (h, row_bytes)
     notes = header.notes
     if size > header.end:
         notes += (f"the file has {bytes_text(size - header.end)} after its image; not read",)

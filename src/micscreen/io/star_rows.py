@@ -8,7 +8,6 @@ expression, with the same result.
 
 from __future__ import annotations
 
-import mmap
 import re
 from array import array
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from micscreen.errors import PicksError
 
-Text = bytes | mmap.mmap
+Text = bytes
 Spans = NDArray[np.int64]
 """Shape (n, 2): from byte, to byte."""
 

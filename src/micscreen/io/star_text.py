@@ -7,7 +7,6 @@ very text of every value, comment, blank line and column number.
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -30,9 +29,6 @@ from micscreen.io.star_rows import (
     line,
     skip,
 )
-
-MAPPED: Final = 16 << 20
-"""Files of this many bytes and more are memory-mapped, smaller ones are read."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -77,7 +73,7 @@ class StarText:
     path
         The file, for messages.
     data
-        Its bytes, read or memory-mapped.
+        Its bytes.
     blocks
         Names of all data blocks, in file order.
     loops
@@ -175,12 +171,7 @@ def load(path: Path, wanted: Collection[str]) -> StarText:
         When a table is cut short or text stands where none can.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        data: Text = (
-            file.read() if size < MAPPED else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        )
-    return parse(data, wanted, path)
+        return parse(file.read(), wanted, path)
 
 
 def parse(data: Text, wanted: Collection[str], path: Path) -> StarText:

@@ -28,7 +28,8 @@ from micscreen.run.lock import JobLock
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.settings import check_threshold, threshold_name
 from micscreen.run.sources import check_sources, read_again
-from micscreen.run.store import Store
+from micscreen.run.store import STORE_NAME, Store
+from micscreen.run.trouble import told
 
 ASIDE: Final = ".tmp-set-"
 """Start of the names of folders that are not whole yet, or no longer wanted."""
@@ -128,14 +129,19 @@ def rethreshold(
     Raises
     ------
     JobError
-        When the folder is no job, or nothing was screened yet.
+        When the folder is no job, nothing was screened yet, or the disk is full or refuses.
     JobLockedError
         While another set is being written.
     PicksError
         When the coordinate files are gone or have changed; while a run follows files that grow,
         a moment later they may be known again.
     """
-    with Store(job) as store, JobLock(job, SETS_LOCK), store.snapshot():
+    with (
+        told(job, job / STORE_NAME),
+        Store(job) as store,
+        JobLock(job, SETS_LOCK),
+        store.snapshot(),
+    ):
         identity = store.info().get("identity")
         sources = store.sources()
         if identity is None or not sources:

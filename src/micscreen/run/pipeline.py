@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from micscreen import __version__
-from micscreen.errors import JobError, PicksError
+from micscreen.errors import PicksError
 from micscreen.model.backend import Backend, open_backend
 from micscreen.report import take_sample
 from micscreen.run.cluster import network_on_workers, open_cluster
@@ -32,9 +31,10 @@ from micscreen.run.plan import Plan, plan
 from micscreen.run.rows import MicrographRow
 from micscreen.run.settings import ScreenSettings
 from micscreen.run.sources import check_sources, describe_sources
-from micscreen.run.store import STORE_NAME, Store, prepare_folder
+from micscreen.run.store import STORE_NAME, NoJobError, Store, prepare_folder
 from micscreen.run.stream import follow
 from micscreen.run.tables import write_micrograph_tables
+from micscreen.run.trouble import told
 from micscreen.run.work import Work, remove_pictures
 
 __all__ = ["Event", "Outcome", "Progress", "screen"]
@@ -120,13 +120,24 @@ def screen(
     ModelError
         When the network or the device cannot be used.
     JobMismatchError, JobLockedError, JobError
-        When the folder was begun with other arguments, is in use, or is no job.
+        When the folder was begun with other arguments, is in use, is no job, or when the disk is
+        full or refuses.
     """
+    with told(settings.output, settings.output / STORE_NAME):
+        return _screen(settings, backend, engine, progress)
+
+
+def _screen(
+    settings: ScreenSettings,
+    backend: Backend | None,
+    engine: Engine | None,
+    progress: Progress | None,
+) -> Outcome:
+    """Screen, as `screen` says; errors of the disk and of the database come as they are."""
     start, folder = time.monotonic(), Path.cwd() if settings.compute.dask else Path()
     tell: Progress = progress or (lambda event: None)
-    if (settings.output / STORE_NAME).is_file():
-        with Store(settings.output) as store:
-            check_identity(store, settings)
+    with suppress(NoJobError), Store(settings.output) as store:
+        check_identity(store, settings)
     planned = None if settings.watch else _planned(settings, tell)
     if backend is None:
         tell(Event("step", "opening the network"))
@@ -137,29 +148,22 @@ def screen(
         Store(settings.output, create=True) as store,
         nullcontext(engine) if engine else open_engine(settings) as chosen,
     ):
-        try:
-            with JobLock(settings.output, SETS_LOCK, PATIENCE):
-                clean_aside(settings.output)
-            begin(store, settings, backend)
-            with stop_on_signals() as stop:
-                loop = Loop(Work(settings, backend, folder=folder), store, chosen, stop, lock)
-                if planned is None:
-                    tables = follow(settings, loop, tell)
-                    if stop.asked:
-                        return _finish(Plan((), tables), settings, (loop, 0), tell, start)
-                    planned = _planned(settings, tell)
-                loop = prepare(planned, settings, loop, tell)
-                done = {row.name for row in store.micrographs() if row.status == "done"}
-                tell(Event("start", done=len(done), total=len(planned.jobs)))
-                jobs = [job for job in planned.jobs if job.name not in done]
-                run(jobs, loop, tell, len(done), len(planned.jobs))
-            return _finish(planned, settings, (loop, len(done)), tell, start)
-        except sqlite3.Error as error:
-            raise JobError(
-                f"the job's database cannot be written ({error})",
-                where=store.path,
-                hint="Make room on the disk, then start the same command again: it continues.",
-            ) from error
+        with JobLock(settings.output, SETS_LOCK, PATIENCE):
+            clean_aside(settings.output)
+        begin(store, settings, backend)
+        with stop_on_signals() as stop:
+            loop = Loop(Work(settings, backend, folder=folder), store, chosen, stop, lock)
+            if planned is None:
+                tables = follow(settings, loop, tell)
+                if stop.asked:
+                    return _finish(Plan((), tables), settings, (loop, 0), tell, start)
+                planned = _planned(settings, tell)
+            loop = prepare(planned, settings, loop, tell)
+            done = {row.name for row in store.micrographs() if row.status == "done"}
+            tell(Event("start", done=len(done), total=len(planned.jobs)))
+            jobs = [job for job in planned.jobs if job.name not in done]
+            run(jobs, loop, tell, len(done), len(planned.jobs))
+        return _finish(planned, settings, (loop, len(done)), tell, start)
 
 
 def open_network(settings: ScreenSettings) -> Backend:

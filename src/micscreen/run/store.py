@@ -24,6 +24,7 @@ import numpy as np
 from micscreen.errors import JobError
 from micscreen.picks import CLASS_NAMES
 from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile
+from micscreen.run.trouble import database_trouble
 
 STORE_NAME: Final = "screen.sqlite"
 SCHEMA_VERSION: Final = 2
@@ -32,6 +33,9 @@ APPLICATION_ID: Final = 0x6D696373
 
 COMMIT_ROWS: Final = 16
 COMMIT_SECONDS: Final = 0.5
+
+BUSY_SECONDS: Final = 120.0
+"""How long another program may hold the database before it is an error."""
 
 AREA_COLUMNS: Final = tuple(f"area_{name}" for name in CLASS_NAMES)
 
@@ -72,6 +76,10 @@ PLAIN_COLUMNS: Final = tuple(
 ROW_COLUMNS: Final = (*PLAIN_COLUMNS, *JSON_COLUMNS, *AREA_COLUMNS)
 
 
+class NoJobError(JobError):
+    """A folder in which no job was begun, or one that was killed before it had begun."""
+
+
 class Store:
     """An open `screen.sqlite`.
 
@@ -93,7 +101,7 @@ class Store:
         self.folder = folder
         self.path = folder / STORE_NAME
         if not create and not self.path.is_file():
-            raise JobError(
+            raise NoJobError(
                 f"this is no job folder: it has no {STORE_NAME}",
                 where=folder,
                 hint="Give the folder that `micscreen screen --output` wrote.",
@@ -311,21 +319,22 @@ def _connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     allowed = writable or os.access(path, os.W_OK)
     mode = "rwc" if writable else "rw" if allowed else "ro"
     address = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=120.0)
+    try:
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)
+    except sqlite3.Error as error:
+        raise database_trouble(error, path) from error
     try:
         connection.execute("PRAGMA journal_mode = DELETE" if allowed else "PRAGMA query_only = 1")
         connection.execute("PRAGMA synchronous = FULL")
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if writable and not tables:
+        if not tables and writable:
             _create(connection)
+        elif not tables and not connection.execute("PRAGMA application_id").fetchone()[0]:
+            raise NoJobError("the job has not begun yet", where=path, hint="Screen into it first.")
         _check_version(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise JobError(
-            f"this is not a database that can be read ({error})",
-            where=path,
-            hint="Give another --output, or remove the folder if nothing in it is needed.",
-        ) from error
+        raise database_trouble(error, path) from error
     except JobError:
         connection.close()
         raise
