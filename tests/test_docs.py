@@ -71,7 +71,7 @@ def test_options_named_in_the_pages_exist(page: Path) -> None:
             assert inner in command.commands, f"{name} {inner}"
             command = command.commands[inner]
         known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
-        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known
+        assert set(re.findall(r"(?<=\s)--?[a-z][A-Za-z-]*", rest)) <= known
 
 
 def test_the_example_in_the_readme_runs(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "train": "Train on your own labels, from the weights of the package or from nothing.",
     "evaluate": "Measure a network on your own labelled micrographs.",
     "model": "Bring MicrographCleaner's weights: import a Keras model.",
+    "compat": "Run MicrographCleaner's command line here: cleanmics.",
     "demo": "Simulate a few micrographs and screen them.",
 }
 
