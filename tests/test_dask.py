@@ -117,11 +117,13 @@ def test_processes_here_give_what_one_thread_gives(data: Path) -> None:
     same(data, "local")
 
 
-def test_a_worker_killed_in_the_middle_changes_nothing(data: Path, cluster: Cluster) -> None:
-    """Over a running scheduler whose workers have another folder, one of them dies by SIGKILL."""
+def test_workers_killed_in_the_middle_change_nothing(data: Path, cluster: Cluster) -> None:
+    """Over a running scheduler whose workers have another folder, both die by SIGKILL in turn."""
     job = subprocess.Popen([*COMMAND, *OPTIONS, "-o", "killed", "--dask", cluster.file], cwd=data)
-    wait_for(data / "killed", 5)
-    cluster.processes[-1].kill()
+    for number, done in ((1, 5), (2, 15)):
+        wait_for(data / "killed", done)
+        cluster.processes[number].kill()
+        cluster.processes.append(cluster.worker())
     assert job.wait(120) == 3
     same(data, "killed")
 
@@ -232,6 +234,17 @@ def test_a_worker_opens_its_network_once(engine: DaskEngine) -> None:
     found = set(engine.map(opened, range(10)))
     assert len(found) == len({process for process, _ in found}) <= 2
     assert {count for _, count in found} == {1}
+
+
+def test_work_for_gpus_goes_to_workers_that_offer_one(engine: DaskEngine) -> None:
+    """With a resource asked for, only workers that offer it get jobs; without any, none is done."""
+    with open_cluster("local:1", Path(), "cuda", None) as offering:
+        assert offering.resources == {"GPU": 1.0}
+        assert sorted(offering.map(abs, range(4))) == [0, 1, 2, 3]
+    asked = time.monotonic()
+    wanting = DaskEngine(engine.client, {"GPU": 1.0})
+    stopped = wanting.map(abs, range(4), stopped=lambda: time.monotonic() > asked + 2)
+    assert list(stopped) == []
 
 
 @pytest.mark.parametrize("asked", ["local:x", "local:0", "slurm:", "nowhere"])

@@ -164,7 +164,7 @@ class DaskEngine:
                     future = ready.get(timeout=0.5)
                 except queue.Empty:
                     self._check()
-                    if stopped() and not self._workers():
+                    if stopped() and not self._begun(pending):
                         return
                     continue
                 handed = pending.pop(future, None)
@@ -223,6 +223,11 @@ class DaskEngine:
             self._counted = time.monotonic()
             self._room = max(LEAST, PER_THREAD * self._workers())
         return self._room
+
+    def _begun(self, pending: dict[Any, _Handed]) -> bool:
+        """Whether a worker has any of these jobs."""
+        keys = {key for of_worker in self.client.processing().values() for key in of_worker}
+        return any(future.key in keys for future in pending)
 
     def _workers(self) -> int:
         """Return how many threads the workers have."""
@@ -290,7 +295,7 @@ def open_cluster(
         if kind == "local":
             where = distributed.LocalCluster(
                 n_workers=_number(number, asked), threads_per_worker=threads or 1, processes=True,
-                host="127.0.0.1", dashboard_address=None, silence_logs=50, resources=resources,
+                host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50, resources=resources,
             )  # fmt: skip
             stack.callback(where.close)
         elif kind in QUEUES:
