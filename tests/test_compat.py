@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from micscreen.cli import cli
 from micscreen.io import read_coordinates, read_mask, write_mask
+from test_keras import keras2_h5
 
 
 def cleanmics(*words: object) -> Result:
@@ -131,3 +132,13 @@ def test_what_cannot_be_is_refused(small_set: Any, tmp_path: Path) -> None:
     broken.write_bytes(b"x" * 2000)
     done = cleanmics("-i", broken, "-b", 64, "-p", tmp_path / "m")
     assert done.return_value == 3 and "failed" in done.output
+
+
+def test_a_keras_model_is_taken_as_it_is(small_set: Any, tmp_path: Path) -> None:
+    """-d with the old program's model file: converted for this run, and its mask is written."""
+    keras2_h5(tmp_path / "defaultModel.h5")
+    mic = small_set.micrographs / f"{small_set.names[0]}.mrc"
+    done = cleanmics("-i", mic, "-b", 64, "-p", tmp_path / "m", "-d", tmp_path / "defaultModel.h5")
+    assert done.return_value == 0, done.output
+    assert "one kind of bad" in done.output
+    assert read_mask(tmp_path / "m" / f"{mic.stem}.mrc").std() > 0
