@@ -327,6 +327,41 @@ def test_an_array_in_another_file_is_not_followed(tmp_path: Path) -> None:
             import_keras(tmp_path / "old.h5", tmp_path / "m.onnx")
 
 
+def test_damage_anywhere_ends_in_an_error_or_a_model(tmp_path: Path) -> None:
+    """Cut or with bytes changed anywhere, a file is refused in words, never by a crash."""
+    keras2_h5(tmp_path / "m.h5")
+    whole = (tmp_path / "m.h5").read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for i in range(120):
+        data = bytearray(whole)
+        if i % 2:
+            del data[int(rng.integers(len(data))) :]
+        for place in rng.integers(0, max(len(data), 1), 8 * (1 - i % 2)):
+            data[place] = rng.integers(256)
+        (tmp_path / "m.h5").write_bytes(data)
+        try:
+            import_keras(tmp_path / "m.h5", tmp_path / "m.onnx")
+        except ModelError:
+            refused += 1
+    assert refused > 60
+
+
+def test_zeros_without_end_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays that take no space in the file are counted at their size, one by one and together."""
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setattr(keras_file, "MAX_BYTES", 1 << 20)
+    for shape, words in (((600, 1000), "no array of weights"), ((200, 1000), "MiB of weights")):
+        keras2_h5(tmp_path / "m.h5")
+        with h5py.File(tmp_path / "m.h5", "a") as file:
+            for layer, weight in (("a", "a/w0:0"), ("b", "b/w0:0")):
+                group = file[f"model_weights/{layer}"]
+                del group[weight]
+                group.create_dataset(weight, shape, "<f4", chunks=(1, 1000))
+        with pytest.raises(ModelError, match=words):
+            import_keras(tmp_path / "m.h5", tmp_path / "m.onnx")
+
+
 def changed(name: str, change: Callable[[dict[str, Any]], None], path: Path) -> None:
     """Write the file of Keras 2 with one layer's record changed."""
     import h5py

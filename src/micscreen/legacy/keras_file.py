@@ -148,6 +148,7 @@ def _from_zip(data: bytes, where: str, inside: str) -> KerasFile:
             weights[name] = [
                 _array(_inside(arrays, str(i), where), where) for i in range(len(arrays))
             ]
+            _check_total(weights, where)
     return KerasFile(config, weights, version, inside)
 
 
@@ -168,8 +169,15 @@ def _from_hdf5(data: bytes, where: str, inside: str) -> KerasFile:
                 _array(_inside(group, weight, where), where)
                 for weight in _names(group, "weight_names")
             ]
+            _check_total(weights, where)
         version = _text(file.attrs.get("keras_version", ""))
     return KerasFile(config, weights, version, inside)
+
+
+def _check_total(weights: Weights, where: str) -> None:
+    """Raise ModelError when all arrays together are too large: HDF5 can hold zeros in no space."""
+    if sum(array.nbytes for arrays in weights.values() for array in arrays) > MAX_BYTES:
+        raise ModelError(f"more than {MAX_BYTES >> 20} MiB of weights", where=where, hint=HINT)
 
 
 def _open_hdf5(data: bytes) -> Any:
