@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -118,19 +119,25 @@ def test_8_bit_pixels_are_signed_unless_the_header_says_otherwise(tmp_path, fiel
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("mode", MODES)
-def test_bare_mrc_is_read_once_and_not_mapped(tmp_path, mode, order):
-    """A file of any mode comes in its own byte order, without a copy on the way or an open file."""
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_bare_mrc_is_mapped_at_rest_and_read_when_fresh(tmp_path, mode, order, at_rest):
+    """A file of any mode comes in its own byte order with nothing copied on the way; a map only
+    when its last change is long ago.
+    """
     path = tmp_path / "m.mrc"
     itemsize = np.dtype(MODES[mode]).itemsize
     with path.open("wb") as file:
         file.write(header(4096, 4096, mode=mode, order=order))
         file.truncate(1024 + 4096 * 4096 * itemsize)
+    if at_rest:
+        os.utime(path, (0, 0))
     read_micrograph(path)
     tracemalloc.start()
     image = read_micrograph(path).image
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert isinstance(image, np.memmap) == at_rest
+    assert (str(path) in Path("/proc/self/maps").read_text()) == at_rest
     assert not image.flags.writeable
     assert image.dtype == np.dtype(order + MODES[mode])
     assert peak < 200_000

@@ -17,8 +17,8 @@ class Micrograph:
     Attributes
     ----------
     image
-        Shape (h, w), any real dtype and byte order, row 0 is the first row in the file. Never
-        write to it.
+        Shape (h, w), any real dtype and byte order, row 0 is the first row in the file. It may be
+        a read-only memory map: never write to it.
     pixel_size
         Å/px, or None when the file does not say (a header of 0 or 1.0 is not believed).
     name

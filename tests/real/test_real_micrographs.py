@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,10 @@ def test_real_fei_micrographs(tmp_path, name, shape, pixel_size):
     bare = tmp_path / name.removesuffix(".gz")
     bare.write_bytes(gzip.decompress((FOLDER / name).read_bytes()))
     unpacked = read_micrograph(bare).image
+    os.utime(bare, (0, 0))
+    mapped = read_micrograph(bare).image
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(mapped, unpacked)
     with mrcfile.open(bare, permissive=True) as reference:
         np.testing.assert_array_equal(unpacked, reference.data)
     np.testing.assert_array_equal(unpacked, found.image)

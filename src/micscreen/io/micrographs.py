@@ -99,8 +99,9 @@ def read_micrograph(
 ) -> Micrograph:
     """Read one micrograph; safe to call from many threads.
 
-    The pixels of an MRC file come in the file's own byte order and cannot be written to. No file
-    stays open, so that nothing that happens to it later can do harm.
+    An uncompressed MRC file (but 4-bit ones) at rest comes as a read-only memory map in the file's
+    own byte order: nothing is copied. One that was changed in the last ten minutes is read into
+    memory, since somebody may be writing it (docs/adr/0014).
 
     Parameters
     ----------

@@ -1,15 +1,17 @@
-"""The pixels of the MRC family, read into memory once, never mapped; see docs/adr/0014."""
+"""The pixels of the MRC family: memory-mapped where they lie bare and at rest (docs/adr/0014)."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +30,18 @@ from micscreen.io.guard import (
 from micscreen.io.mrc_header import HEADER_BYTES, MrcHeader, parse
 
 CHUNK_BYTES: Final = 1 << 20
+AT_REST: Final = 600.0
+"""Seconds after its last change from which on nobody is taken to be writing a file."""
+
 Opener = type[gzip.GzipFile] | type[bz2.BZ2File]
 
 
 def read(path: Path) -> RawImage:
-    """Read an uncompressed MRC file, once, in the file's own byte order; 4-bit data are unpacked.
+    """Read an uncompressed MRC file in the file's own byte order; 4-bit data are unpacked.
 
-    It is not memory-mapped: a file that somebody cuts short would then kill the process (SIGBUS).
+    A file at rest comes as a read-only memory map: nothing is copied, and it holds one file
+    descriptor. Reading from a map after somebody has cut the file short kills the process
+    (SIGBUS); therefore a file that was changed within `AT_REST` is read into memory.
 
     Parameters
     ----------
@@ -50,8 +57,13 @@ def read(path: Path) -> RawImage:
     with reading(path), path.open("rb") as file:
         header, size = _bare_header(file, path)
         dtype = np.dtype(np.uint8) if header.packed else header.dtype
-        image = np.frombuffer(read_block(file, header.start, header.image_bytes, path), dtype)
-        image = image.reshape(header.height, -1)  # (h, w), packed: (h, row_bytes)
+        shape = (header.height, header.row_bytes // dtype.itemsize)
+        image: NDArray[Any]
+        if time.time() - os.fstat(file.fileno()).st_mtime > AT_REST:
+            image = np.memmap(file, dtype=dtype, mode="r", offset=header.start, shape=shape)
+        else:
+            block = read_block(file, header.start, header.image_bytes, path)
+            image = np.frombuffer(block, dtype).reshape(shape)
     notes = header.notes
     if size > header.end:
         notes += (f"the file has {bytes_text(size - header.end)} after its image; not read",)
