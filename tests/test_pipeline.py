@@ -450,10 +450,11 @@ def test_a_diameter_without_a_pixel_size_fails_that_micrograph(tmp_path: Path) -
     data_set(tmp_path, 1, picks=2)
     settings = asked(tmp_path, inputs={"box_size": None, "particle_diameter": 32.0})
     planned = plan(settings)
-    assert load(planned.jobs[0], planned.tables[0].part(planned.jobs[0].rows), settings.inputs).row.box_size == 32.0
+    picks = planned.tables[0].part(planned.jobs[0].rows)
+    assert load(planned.jobs[0], picks, settings.inputs).row.box_size == 32.0
     write_mrc(tmp_path / "mics/mic_000.mrc", picture(0), pixel_size=0.0)
     with pytest.raises(MicrographError, match="--pixel-size"):
-        load(planned.jobs[0], planned.tables[0].part(planned.jobs[0].rows), settings.inputs)
+        load(planned.jobs[0], picks, settings.inputs)
 
 
 def test_mistakes_leave_no_folder_behind(tmp_path: Path) -> None:
