@@ -30,6 +30,9 @@ from micscreen.io.star_rows import (
     skip,
 )
 
+MOST_COLUMNS: Final = 10_000
+"""In a table that is believed; RELION writes some dozens."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -224,6 +227,8 @@ def _loop(text: StarText, at: int, block: str, wanted: Collection[str]) -> tuple
     tags: list[str] = []
     label = (at, at)
     while found := TAG.match(text.data, skip(text.data, at)):
+        if len(tags) == MOST_COLUMNS:
+            raise _strange(text, at, f"no program writes a loop_ of over {MOST_COLUMNS:,} columns")
         tags.append(found[0].decode("utf-8", "surrogateescape"))
         label = found.span()
         at = found.end()
