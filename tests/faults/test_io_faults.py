@@ -133,7 +133,7 @@ def test_files_that_may_not_grow_end_like_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_micrograph_cut_while_it_is_used_is_harmless(tmp_path: Path) -> None:
-    """After reading, a file may be cut or removed: no SIGBUS, the same pixels."""
+    """After reading, a fresh file may be cut or removed: no SIGBUS, the same pixels."""
     path = tmp_path / "m.mrc"
     write_mrc(path, np.random.default_rng(0).normal(0, 1, (1024, 1024)))
     micrograph = read_micrograph(path)
