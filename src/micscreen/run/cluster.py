@@ -295,7 +295,8 @@ def open_cluster(
         if kind == "local":
             where = distributed.LocalCluster(
                 n_workers=_number(number, asked), threads_per_worker=threads or 1, processes=True,
-                host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50, resources=resources,
+                host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50,
+                resources=resources,
             )  # fmt: skip
             stack.callback(where.close)
         elif kind in QUEUES:
