@@ -5,8 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import struct
 import time
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import cv2
@@ -18,7 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from micscreen.errors import MicscreenError
-from micscreen.io import FORMATS, micrograph_shape, read_coordinates, read_micrograph, write_picks
+from micscreen.io import (
+    FORMATS,
+    micrograph_shape,
+    read_coordinates,
+    read_mask,
+    read_micrograph,
+    write_picks,
+)
 from micscreen.picks import Picks
 
 EXAMPLES = settings(
@@ -189,3 +198,33 @@ def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     path.with_suffix(".npy").rename(path)
     with pytest.raises(MicscreenError, match="pickled"):
         read_coordinates(path, format="cryosparc_cs")
+
+
+@pytest.mark.parametrize("ending", [".mrc", ".mrc.gz", ".tif", ".png", ".npy"])
+def test_headers_that_claim_a_million_million_pixels(tmp_path: Path, ending: str) -> None:
+    """10^12 pixels that the file does not have are one of our errors and are never allocated."""
+    side = 1_000_000
+    path = tmp_path / f"huge{ending}"
+    if ending == ".tif":
+        tags = [(256, side), (257, side), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1),
+                (278, side), (279, 4_000_000_000)]  # fmt: skip
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4096)
+    elif ending == ".png":
+        head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        block = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + block + b"\0" * 4096)
+    elif ending == ".npy":
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({side}, {side}), }}"
+        header = header.ljust(117) + "\n"
+        path.write_bytes(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode())
+    else:
+        data = bytearray(whole_micrograph(".mrc", tmp_path))
+        data[:8] = struct.pack("<ii", side, side)
+        data[28:36] = struct.pack("<ii", side, side)
+        path.write_bytes(gzip.compress(data) if ending == ".mrc.gz" else data)
+    reads = [read_mask] if ending == ".npy" else [read_micrograph, micrograph_shape]
+    for read in reads:
+        bounded(path, read)
+    with pytest.raises(MicscreenError):
+        reads[0](path)
