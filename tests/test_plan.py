@@ -206,6 +206,16 @@ def test_files_named_twice_are_screened_once(tmp_path: Path) -> None:
     assert problems == []
 
 
+def test_links_of_other_names_are_micrographs_of_their_own(tmp_path: Path) -> None:
+    """Two names of one file are two micrographs, since each has its own picks."""
+    path = micrograph(tmp_path / "raw" / "a.mrc")
+    links = [tmp_path / "mics" / name for name in ("a.mrc", "b.mrc", "c.mrc")]
+    links[0].parent.mkdir()
+    for link in links:
+        link.symlink_to(path)
+    assert find_micrographs([str(path), str(links[0].parent)], []) == [*links[1:], path]
+
+
 def test_a_file_that_is_no_micrograph_by_name_is_said(tmp_path: Path) -> None:
     """A log file among the micrographs is a mistake worth a message."""
     (tmp_path / "run.log").touch()

@@ -9,16 +9,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from micscreen.errors import JobError, MicrographError, MicrographFormatError, MicscreenError
 from micscreen.io import guard, read_micrograph
-from micscreen.run.engine import ThreadEngine
-from micscreen.run.pipeline import Event
+from micscreen.model.backend import FakeBackend
+from micscreen.run.engine import SerialEngine, ThreadEngine
+from micscreen.run.pipeline import Event, screen
 from micscreen.run.settings import OutputSettings
 from micscreen.run.store import Store
 from test_pipeline import asked, data_set, do, outputs, write_mrc
@@ -163,6 +166,42 @@ def test_a_micrograph_that_changes_while_it_is_read_is_refused(
     monkeypatch.setattr(guard.os, "preadv", read)
     with pytest.raises(MicrographFormatError, match="changed while it was read"):
         read_micrograph(path)
+
+
+@pytest.mark.parametrize("age", [0, 3600])
+def test_a_micrograph_replaced_while_it_is_read_is_the_old_one_and_then_the_new(
+    tmp_path: Path, age: int
+) -> None:
+    """A file renamed over a micrograph under way harms neither; the next run screens the new one.
+
+    With `age` seconds since the last change the file is read, or memory-mapped.
+    """
+    for part in ("calm", "hit"):
+        data_set(tmp_path / part, 3, picks=6, side=256)
+    hit, new = tmp_path / "hit/mics/mic_001.mrc", tmp_path / "new.mrc"
+    write_mrc(new, np.random.default_rng(9).normal(5, 2, (300, 300)))
+    content, before = new.read_bytes(), hit.read_bytes()
+    os.utime(hit, (time.time() - age,) * 2)
+
+    class Replacing(FakeBackend):
+        """The network, which sees the second file replaced while it works on it."""
+
+        calls = 0
+
+        def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            self.calls += 1
+            if self.calls == 2:
+                new.rename(hit)
+            return super().predict(batch)
+
+    settings = asked(tmp_path / "hit", outputs=WANTED)
+    first = screen(settings, backend=Replacing(), engine=SerialEngine())
+    assert first.done == 3 and hit.read_bytes() == content
+    again = do(settings)
+    assert (again.done, again.skipped) == (3, 2)
+    assert (tmp_path / "calm/mics/mic_001.mrc").read_bytes() == before
+    (tmp_path / "calm/mics/mic_001.mrc").write_bytes(content)
+    as_if_undisturbed(tmp_path / "hit", tmp_path / "calm")
 
 
 def test_files_cut_again_and_again_never_end_a_run(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ NAMES_SHOWN: Final = 8
 
 
 def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]:
-    """Expand files, folders and glob patterns to micrographs, in natural order, each file once.
+    """Expand files, folders and glob patterns to micrographs, in natural order, each once.
+
+    A file that is reached by two links of the same name is one micrograph; links of other names
+    are micrographs of their own, since their picks may differ.
 
     Parameters
     ----------
@@ -27,7 +30,7 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
     """
     if not patterns:
         problems.append("no micrographs were given")
-    found: dict[Path, Path] = {}
+    found: dict[tuple[Path, str], Path] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -42,7 +45,7 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
         if not several:
             problems.append(f"{pattern}: no micrographs there ({_suffixes()})")
         for one in several:
-            found.setdefault(one.resolve(), one)
+            found.setdefault((one.resolve(), one.name), one)
     return sorted(found.values(), key=natural_key)
 
 
