@@ -151,6 +151,7 @@ def _screen(
         with JobLock(settings.output, SETS_LOCK, PATIENCE):
             clean_aside(settings.output)
         begin(store, settings, backend)
+        before = _done(store)
         with stop_on_signals() as stop:
             loop = Loop(Work(settings, backend, folder=folder), store, chosen, stop, lock)
             if planned is None:
@@ -159,11 +160,11 @@ def _screen(
                     return _finish(Plan((), tables), settings, (loop, 0), tell, start)
                 planned = _planned(settings, tell)
             loop = prepare(planned, settings, loop, tell)
-            done = {row.name for row in store.micrographs() if row.status == "done"}
+            done = _done(store)
             tell(Event("start", done=len(done), total=len(planned.jobs)))
             jobs = [job for job in planned.jobs if job.name not in done]
             run(jobs, loop, tell, len(done), len(planned.jobs))
-        return _finish(planned, settings, (loop, len(done)), tell, start)
+        return _finish(planned, settings, (loop, len(done & before)), tell, start)
 
 
 def open_network(settings: ScreenSettings) -> Backend:
@@ -181,6 +182,11 @@ def open_engine(settings: ScreenSettings) -> AbstractContextManager[Engine]:
         return open_cluster(compute.dask, settings.output, compute.device, compute.threads)
     in_flight = -1 if settings.watch else compute.batch_size
     return nullcontext(ThreadEngine(compute.threads or core_count(), in_flight))
+
+
+def _done(store: Store) -> set[str]:
+    """Return the names of the micrographs that are screened."""
+    return {row.name for row in store.micrographs() if row.status == "done"}
 
 
 def _planned(settings: ScreenSettings, tell: Progress) -> Plan:
