@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -49,6 +49,9 @@ COUNT_EVERY: Final = 2.0
 
 LOST: Final = "the connection to the Dask scheduler is lost"
 LOST_HINT: Final = "Start the same command again when there is one: it continues."
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
 
 _LOCK: Final = threading.Lock()
 
@@ -241,11 +244,29 @@ class DaskEngine:
 
 
 def _do(function: Callable[[Job], Result], job: Job) -> Result:
-    """Do one job on a worker, whose threads are the parallel ones."""
+    """Do one job on a worker."""
+    _settle()
+    return function(job)
+
+
+@cache
+def _settle() -> None:
+    """Make this worker process work as the threads of one machine do.
+
+    Its threads are the parallel ones, not OpenCV's. And freed memory is used again: Dask's nanny
+    sets MALLOC_TRIM_THRESHOLD_, after which glibc asks the system for every large array anew, and
+    touching the new pages takes longer than the work. These are the values (mallopt(3)) that
+    glibc would have come to by itself.
+    """
+    import ctypes
+
     import cv2
 
     cv2.setNumThreads(1)
-    return function(job)
+    with suppress(OSError, AttributeError):  # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 64 << 20)
 
 
 @contextmanager
