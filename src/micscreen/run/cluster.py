@@ -163,27 +163,25 @@ class DaskEngine:
                     self._hand_out(function, _Handed(job), pending, ready)
                 if not pending:
                     return
-                try:
-                    future = ready.get(timeout=0.5)
-                except queue.Empty:
+                came = [future for future in _all_of(ready) if future in pending]
+                if not came:
                     self._check()
                     if stopped() and not self._begun(pending):
                         return
-                    continue
-                handed = pending.pop(future, None)
-                if handed is None:
-                    continue
-                if future.status == "finished":
-                    yield self._result(future)
-                    continue
-                problem = self._problem(future, handed)
-                if problem is None:
-                    handed.attempts += 1
-                    self._hand_out(function, handed, pending, ready)
-                elif lost is None:
-                    raise JobError(problem)
-                else:
-                    yield lost(handed.job, problem)
+                finished = [future for future in came if future.status == "finished"]
+                yield from self._results(finished)
+                for future in finished:
+                    del pending[future]
+                for future in set(came) - set(finished):
+                    handed = pending.pop(future)
+                    problem = self._problem(future, handed)
+                    if problem is None:
+                        handed.attempts += 1
+                        self._hand_out(function, handed, pending, ready)
+                    elif lost is None:
+                        raise JobError(problem)
+                    else:
+                        yield lost(handed.job, problem)
         finally:
             if pending and self.client.status == "running":
                 self.client.cancel(list(pending), force=True)
@@ -198,10 +196,10 @@ class DaskEngine:
         pending[future] = handed
         future.add_done_callback(ready.put)
 
-    def _result(self, future: Any) -> Any:
-        """Fetch a result; Dask has it done again when it was on a worker that died."""
+    def _results(self, finished: list[Any]) -> list[Any]:
+        """Fetch results at once; Dask has done again what was on a worker that died."""
         try:
-            return future.result()
+            return list(self.client.gather(finished)) if finished else []
         except CancelledError as error:
             raise JobError(LOST, hint=LOST_HINT) from error
 
@@ -241,6 +239,17 @@ class DaskEngine:
         """Raise JobError when the scheduler has gone."""
         if self.client.status in ("closed", "closing"):
             raise JobError(LOST, hint=LOST_HINT)
+
+
+def _all_of(ready: queue.SimpleQueue[Any]) -> list[Any]:
+    """Return what is in a queue, each once, after a wait of half a second at most."""
+    found: dict[Any, None] = {}
+    try:
+        found[ready.get(timeout=0.5)] = None
+        while True:
+            found[ready.get_nowait()] = None
+    except queue.Empty:
+        return list(found)
 
 
 def _do(function: Callable[[Job], Result], job: Job) -> Result:
