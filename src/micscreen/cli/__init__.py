@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "rethreshold": "Write a new set from the stored scores, without the network.",
     "mask": "Predict masks alone, for any picker to use.",
     "show": "Print what a job found.",
+    "view": "Look at a job in the browser: move the threshold, correct, write a set.",
     "report": "Write a job as one HTML file to send to a colleague.",
     "formats": "List the coordinate and micrograph formats.",
     "train": "Train on your own labels, from the weights of the package or from nothing.",

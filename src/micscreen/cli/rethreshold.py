@@ -21,6 +21,10 @@ from micscreen.cli.vocabulary import COORDINATE_FORMATS, THRESHOLD_HELP
     "--on-suspect", type=click.Choice(["keep", "drop", "flag"]),
     help="Picks of suspect micrographs; default what the job was run with.",
 )  # fmt: skip
+@click.option(
+    "--manual", is_flag=True,
+    help="Apply what was decided in `micscreen view`; the set is named picks_manual_...",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def command(job: Path, threshold: float, as_json: bool, **options: Any) -> int:
     """Write a new set from the scores stored in JOB, without the network."""
@@ -33,7 +37,8 @@ def command(job: Path, threshold: float, as_json: bool, **options: Any) -> int:
         threshold,
         output_format=options["output_format"],
         on_suspect=options["on_suspect"],
-        prefix="auto",
+        prefix="manual" if options["manual"] else "auto",
+        manual=options["manual"],
     )
     counts = {
         "threshold": report.threshold,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from micscreen.io.files import synced_later
 from micscreen.io.table import PickTable, Selection
 from micscreen.picks import CLASS_NAMES, REASONS, Picks
 from micscreen.run.lock import JobLock
+from micscreen.run.overrides import Reviser, read_overrides, revised
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.settings import check_threshold, threshold_name
 from micscreen.run.sources import check_sources, read_again
@@ -112,6 +113,7 @@ def rethreshold(
     output_format: str | None = None,
     on_suspect: Literal["keep", "drop", "flag"] | None = None,
     prefix: str = "auto",
+    manual: bool = False,
 ) -> ExportReport:
     """Write a new set from a job's stored scores, without the network.
 
@@ -125,9 +127,13 @@ def rethreshold(
         None for what the job was run with.
     prefix
         Part of the set's name, `picks_PREFIX_080`.
+    manual
+        Apply what was decided in `micscreen view`: see `micscreen.run.overrides`.
 
     Raises
     ------
+    UsageError
+        For a threshold that would keep picks that were excluded by hand.
     JobError
         When the folder is no job, nothing was screened yet, or the disk is full or refuses.
     JobLockedError
@@ -136,13 +142,16 @@ def rethreshold(
         When the coordinate files are gone or have changed; while a run follows files that grow,
         a moment later they may be known again.
     """
+    if manual and threshold <= 0:
+        raise UsageError("must be above 0 with --manual", where="--threshold")
     with (
         told(job, job / STORE_NAME),
         Store(job) as store,
         JobLock(job, SETS_LOCK),
         store.snapshot(),
     ):
-        identity = store.info().get("identity")
+        info = store.info()
+        identity = info.get("identity")
         sources = store.sources()
         if identity is None or not sources:
             raise JobError("nothing was screened in this job yet", where=job)
@@ -154,10 +163,27 @@ def rethreshold(
             prefix=prefix,
         )
         check_sources(sources)
-        return export(store, read_again(sources), settings)
+        if not manual:
+            return export(store, read_again(sources), settings)
+        overrides, reviser = read_overrides(job), Reviser(job, info)
+        return export(
+            store,
+            read_again(sources),
+            settings,
+            lambda: revised(store.scored(), reviser, overrides),
+        )
 
 
-def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) -> ExportReport:
+Scored = Callable[[], Iterator[tuple[MicrographRow, Scores | None]]]
+"""What `Store.scored` is: gives all micrographs with their scores, as often as it is called."""
+
+
+def export(
+    store: Store,
+    tables: Sequence[PickTable],
+    settings: ExportSettings,
+    scored: Scored | None = None,
+) -> ExportReport:
     """Write the kept and the rejected picks, and those that were not screened, if any.
 
     Parameters
@@ -168,8 +194,11 @@ def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) 
         The coordinates that were scored, in the order of `Store.sources`.
     settings
         Threshold, format, scale.
+    scored
+        Where micrographs and scores come from; None for the store.
     """
-    verdicts, condemned = _judge(store, tables, settings)
+    scored = scored or store.scored
+    verdicts, condemned = _judge(scored, tables, settings)
     name = "picks_" + threshold_name(settings.threshold, settings.prefix)
     unscreened = [~verdict.screened for verdict in verdicts]
     rejected = [v.screened & ~v.kept for v in verdicts]
@@ -189,7 +218,7 @@ def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) 
         judged = rows is not unscreened
         with _whole_folder(folder) as aside:
             if settings.output_format is not None and judged:
-                _write_converted((aside, folder), store, tables, rows, settings)
+                _write_converted((aside, folder), scored, tables, rows, settings)
             else:
                 _write_own((aside, folder), tables, verdicts, rows, settings, judged=judged)
         folders.append(folder)
@@ -204,7 +233,7 @@ def export(store: Store, tables: Sequence[PickTable], settings: ExportSettings) 
 
 
 def _judge(
-    store: Store, tables: Sequence[PickTable], settings: ExportSettings
+    scored: Scored, tables: Sequence[PickTable], settings: ExportSettings
 ) -> tuple[list[_Verdicts], dict[str, int]]:
     """Return the verdicts on all rows of all tables, and what condemned the rejected ones."""
     verdicts = [
@@ -219,7 +248,7 @@ def _judge(
         for table in tables
     ]
     condemned: Counter[str] = Counter()
-    for row, scores in store.scored():
+    for row, scores in scored():
         if scores is None or row.source is None:
             continue
         verdict = verdicts[row.source]
@@ -293,7 +322,7 @@ def _layout(tables: Sequence[PickTable]) -> list[Path]:
 
 def _write_converted(
     places: tuple[Path, Path],
-    store: Store,
+    scored: Scored,
     tables: Sequence[PickTable],
     rows: Sequence[NDArray[np.bool_]],
     settings: ExportSettings,
@@ -308,20 +337,20 @@ def _write_converted(
     many = FORMATS[name].many
     pairs = [
         (row.picked_path if many else row.name, picks)
-        for row, picks in _converted(store, tables, rows, settings)
+        for row, picks in _converted(scored, tables, rows, settings)
     ]
     target = aside / f"picks{FORMATS[name].extensions[0]}" if many else aside
     write_picks(target, pairs, format=name, final=final)
 
 
 def _converted(
-    store: Store,
+    scored: Scored,
     tables: Sequence[PickTable],
     rows: Sequence[NDArray[np.bool_]],
     settings: ExportSettings,
 ) -> Iterator[tuple[MicrographRow, Picks]]:
     """Yield each screened micrograph, and those of its picks that are in `rows`."""
-    for row, scores in store.scored():
+    for row, scores in scored():
         if scores is None or row.source is None:
             continue
         own = rows[row.source][scores.rows]
@@ -352,7 +381,8 @@ def _scored_picks(
 
 def clean_aside(job: Path) -> None:
     """Remove what a killed run left half-written; only under the job's lock."""
-    for path in [*job.glob(".tmp-*"), *job.glob("masks/.tmp-*"), *job.glob("thumbnails/.tmp-*")]:
+    parts = (".", "masks", "classes", "thumbnails")
+    for path in [path for part in parts for path in job.joinpath(part).glob(".tmp-*")]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -141,6 +141,10 @@ class Store:
         finally:
             self._connection.rollback()
 
+    def select(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT of one's own, read at once so that a writer need not wait."""
+        return self._connection.execute(query, values).fetchall()
+
     def info(self) -> dict[str, Any]:
         """Return what the run has noted about itself."""
         rows = self._connection.execute("SELECT key, value FROM run")

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from micscreen.cleaning import Cleaned, CleanSettings, clean
 from micscreen.errors import MicrographError, MicscreenError
-from micscreen.io import micrograph_shape, read_micrograph, write_mask
+from micscreen.io import micrograph_shape, read_micrograph, write_class_map, write_mask
+from micscreen.io.labels import IGNORE
 from micscreen.io.table import PickTable
 from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
@@ -187,6 +188,8 @@ class Work:
             path = folder / "masks" / f"{name}.{outputs.mask_format}"
             flip = self.settings.inputs.tiff_flip_y
             write_mask(path, mask, pixel_size=mask_pixel_size, tiff_flip_y=flip)
+            classes = np.where(cleaned.valid, cleaned.classes, np.uint8(IGNORE))
+            write_class_map(folder / "classes" / f"{name}.png", classes)
         if errand.thumbnail:
             picks = cleaned.picks
             preview = sharp_preview(loaded.micrograph.image)
@@ -219,7 +222,8 @@ def remove_pictures(
     for name in names or ():
         for path in (folder / "masks").glob(f"{glob.escape(name)}.*"):
             path.unlink(missing_ok=True)
-        (folder / "thumbnails" / f"{name}.png").unlink(missing_ok=True)
+        for part in ("thumbnails", "classes"):
+            (folder / part / f"{name}.png").unlink(missing_ok=True)
     if thumbnails is not None:
         for path in (folder / "thumbnails").glob("*.png"):
             if path.stem not in thumbnails:

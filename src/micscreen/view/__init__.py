@@ -1,0 +1,1 @@
+"""The local web application for looking at a job and deciding about it."""
