@@ -152,7 +152,9 @@ def version(entry: Entry) -> int:
 def details(index: JobIndex, key: int) -> dict[str, Any]:
     """Return all that is known of one micrograph."""
     entry = index.entry(key)
+    keys = [one.key for one in index.snapshot()]
     return summary(entry, 0) | {
+        "place": keys.index(key) if key in keys else 0,
         "path": printable(os_text(entry.get("path"))),
         "reason": printable(entry.get("reason") or ""),
         "suspect": [printable(text) for text in entry.suspect],
