@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from common import make_micrographs, write_table
+from common import machine, make_micrographs, write_table
 
 PROJECT = Path(__file__).parents[1]
 PEER = ["micrograph-cleaner-em==1.0.2"]
@@ -285,6 +286,61 @@ def stars(pythons: dict[str, Path], asked: argparse.Namespace) -> list[str]:
     return rows
 
 
+def again(pythons: dict[str, Path], asked: argparse.Namespace) -> tuple[float, float]:
+    """Return the seconds of another threshold for many picks on one micrograph, peer and ours.
+
+    The peer reads coordinates and mask and judges anew; ours reads the scores of a job. Medians
+    of three in turns.
+    """
+    file, target = asked.folder / "many.star", asked.folder / "out.star"
+    [path] = make_micrographs(asked.folder / "mics4096", 1, 4096, 200)
+    job, picks = asked.folder / "job", asked.folder / "one"
+    shutil.rmtree(job, ignore_errors=True)
+    picks.mkdir(exist_ok=True)
+    shutil.copy(file, picks / f"{path.stem}.star")
+    ours = str(pythons["ours"].parent / "micscreen")
+    command = [ours, "screen", str(path), "-c", str(picks), "-b", "200", "-o", str(job), "-q"]
+    subprocess.run([*command, "--flip-y", "no"], check=True, capture_output=True)
+    peer = Worker(pythons["peer"], PEER_WORKER, "-")
+    times: dict[str, list[float]] = {"peer": [], "ours": []}
+    for threshold in ("0.7", "0.8", "0.9"):
+        times["peer"].append(peer.ask(file, target)["seconds"])
+        start = time.perf_counter()
+        subprocess.run([ours, "rethreshold", str(job), "-t", threshold], check=True)
+        times["ours"].append(time.perf_counter() - start)
+    peer.end()
+    return statistics.median(times["peer"]), statistics.median(times["ours"])
+
+
+BAR = '<rect x="{x}" y="{y}" width="{w:.1f}" height="16" fill="{colour}"/>'
+TEXT = '<text x="{x:.1f}" y="{y}" font-family="sans-serif" font-size="12" fill="#222">{text}</text>'
+
+
+def plot(rows: list[str], target: Path) -> None:
+    """Draw seconds per micrograph and peak memory of the table's rows as bars (SVG)."""
+    cells = [[cell.strip() for cell in row.strip("| ").split("|")] for row in rows]
+    parts, y = [], 20
+    for column, title in ((2, "s per micrograph, logarithmic"), (4, "peak memory, MiB")):
+        values = np.array([float(row[column]) for row in cells])
+        lengths = 330 * values / values.max()
+        if column == 2:
+            lengths = 330 * np.log(values / 0.1) / np.log(values.max() / 0.1)
+        parts.append(TEXT.format(x=10, y=y, text=f"{title} ({machine()})"))
+        for (case, program, *_), value, length in zip(cells, values, lengths, strict=True):
+            y += 20
+            colour = {"MicrographCleaner": "#d55e00", "micscreen": "#0072b2"}.get(program, "#999")
+            parts.append(TEXT.format(x=10, y=y + 12, text=f"{case}: {program}"))
+            parts.append(BAR.format(x=380, y=y, w=max(length, 1), colour=colour))
+            parts.append(TEXT.format(x=386 + length, y=y + 12, text=f"{value:g}"))
+        y += 50
+    size = f'width="800" height="{y}" viewBox="0 0 800 {y}"'
+    body = "\n".join(parts)
+    target.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n'
+        f'<rect width="800" height="{y}" fill="white"/>\n{body}\n</svg>\n'
+    )
+
+
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser()
@@ -316,7 +372,9 @@ def main() -> None:
     }
     models = {"peer": str(keras), "same": str(onnx), "ours": "default"}
     rows = masks(pythons, models, asked)
+    plot(rows, PROJECT / "docs" / "pictures" / "peers.svg")
     star_rows = stars(pythons, asked)
+    theirs_again, ours_again = again(pythons, asked)
     agreed = agreement(pythons, models, asked.folder)
     begin = {
         "peer": seconds_of(str(peer.parent / "cleanMics"), "--help"),
@@ -358,6 +416,10 @@ def main() -> None:
         "| program | read | judge | write | rows per s, all three | rows kept |",
         "|---|---|---|---|---|---|",
         *star_rows,
+        "",
+        f"Another threshold for these rows, all on one micrograph: {theirs_again:.1f} s where "
+        "coordinates and mask are read and judged again (MicrographCleaner, its process running), "
+        f"{ours_again:.1f} s for `micscreen rethreshold`, its start included.",
         "",
         agreed,
     ]
