@@ -1,5 +1,5 @@
 // Thousands of micrographs: only the tiles in sight exist, and only they are asked for.
-import { $, bytes, get, make, number, on, share, state, told, words } from "./state.js";
+import { $, bytes, get, make, number, on, state, told, words } from "./state.js";
 import { drawPicks, maskCanvas, readMask, readPicks } from "./draw.js";
 
 const SIDE = 224, CELL = 248, TALL = 290, PAGE = 100, AT_ONCE = 4;
@@ -81,10 +81,11 @@ async function fill(tile) {
   tile.row = row;
   tile.element.href = `#m/${row.key}`;
   tile.name.textContent = row.name;
-  const bad = row.contamination == null ? "" : `, ${(100 * row.contamination).toFixed(1)} % bad`;
-  tile.count.textContent = row.status === "done" ? `${row.kept} kept, ${row.scored - row.kept} rejected${bad}` : row.status;
-  const notes = [row.suspect && "suspect", row.verdict && `${row.verdict}ed`, row.flag && "flagged", row.painted && "painted"];
-  tile.notes.textContent = notes.filter(Boolean).join(", ").replace("excludeed", "excluded");
+    tile.count.textContent = row.status === "done" ? `${row.kept} kept, ${row.scored - row.kept} rejected` : row.status;
+  const bad = row.contamination == null ? "" : `${(100 * row.contamination).toFixed(1)} % bad`;
+  const verdict = { exclude: "excluded", accept: "accepted" }[row.verdict];
+  const notes = [bad, row.suspect && "suspect", verdict, row.flag && "flagged", row.painted && "painted"];
+  tile.notes.textContent = notes.filter(Boolean).join(", ");
   if (changed || !tile.drawn) load(tile); else draw(tile);
 }
 

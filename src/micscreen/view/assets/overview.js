@@ -92,7 +92,7 @@ function build() {
   drift = new uPlot({
     ...common, ...size($("drift")), scales: { x: { time: false }, y: { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
     axes: [{ ...AXIS }, { ...AXIS, size: 56, values: (u, ticks) => ticks.map((v) => `${v} %`) }],
-    series: [{}, { paths: () => null, points: { show: true, size: 4, fill: "#7cc0ff", stroke: "#7cc0ff" } }, { stroke: "#ffd27a", width: 2, points: { show: false } }],
+    series: [{}, { paths: () => null, points: { show: true, size: 6, fill: "#7cc0ff", stroke: "#7cc0ff" } }, { stroke: "#ffd27a", width: 2, points: { show: false } }],
   }, [[], [], []], $("drift"));
   drift.over.addEventListener("click", () => {
     const i = drift.cursor.idx;
@@ -125,8 +125,8 @@ function showCounts() {
   rows.push(["in all", kept, all]);
   $("counts").tBodies[0].replaceChildren(...rows.map(([name, keeps, count], i) => {
     const swatch = make("span", { className: "swatch", ariaHidden: "true" });
-    swatch.style.background = css(i);
-    const head = make("th", { scope: "row" }, ...(name === "in all" ? [] : [swatch]), i ? words(name) : "nothing");
+    swatch.style.background = i < 6 ? css(i) : "transparent";
+    const head = make("th", { scope: "row" }, ...(i > 0 && i < 6 ? [swatch] : []), i ? words(name) : "nothing");
     const row = make("tr", {}, head, make("td", { textContent: number(keeps) }),
       make("td", { textContent: number(count - keeps) }), make("td", { textContent: share(count - keeps, all) }));
     row.dataset.group = name;

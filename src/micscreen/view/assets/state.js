@@ -90,6 +90,6 @@ export function setStep(step) {
   emit("step");
 }
 
-export const number = (n) => Math.round(n).toLocaleString("en-GB").replaceAll(",", "\u2009");
+export const number = (n) => Math.round(n).toLocaleString("en-GB").replaceAll(",", "\u202f");
 export const share = (part, all) => (all ? `${((100 * part) / all).toFixed(1)} %` : "–");
 export const words = (name) => name.replaceAll("_", " ");
