@@ -484,6 +484,74 @@ def test_a_job_that_grows_is_counted_as_if_opened_later(served: Served, tmp_path
     assert index.counts().sum() == fresh.counts().sum() - len(scores.rows)
 
 
+def test_without_masks_nothing_can_be_painted(served: Served, tmp_path: Path) -> None:
+    """A job without saved masks can be looked at; painting is refused with what to do."""
+    import shutil
+
+    job = tmp_path / "job"
+    shutil.copytree(served.job, job, ignore=shutil.ignore_patterns("masks", "view.json"))
+    index = JobIndex(job)
+    index.refresh()
+    stroke = {"kind": "brush", "class_index": 1, "radius": 9, "points": [[1, 1]]}
+    with pytest.raises(JobError, match="--save-masks"):
+        index.change(0, {"stroke": stroke})
+    assert not (job / "view.json").exists()
+    assert index.change(0, {"verdict": "exclude"}).verdict == "exclude"
+
+
+@pytest.mark.parametrize("on_suspect", ["keep", "drop", "flag"])
+def test_picks_of_suspect_micrographs_count_as_the_job_asked(
+    served: Served, tmp_path: Path, on_suspect: str
+) -> None:
+    """The page keeps, drops or judges picks of suspect micrographs as `rethreshold` does."""
+    import shutil
+
+    from micscreen.run.export import rethreshold
+
+    job = tmp_path / "job"
+    shutil.copytree(served.job, job)
+    with Store(job, create=True) as store:
+        row, scores = next((r, s) for r, s in store.scored() if s is not None)
+        store.add(replace(row, suspect=("strange: it is.",)), scores)
+        identity = store.info()["identity"]
+        identity["scoring"]["on_suspect"] = on_suspect
+        store.note(identity=identity)
+    index = JobIndex(job)
+    index.refresh()
+    report = rethreshold(job, 0.8, manual=True, prefix="manual")
+    assert index.counts()[:, 800:].sum() == report.kept
+    assert sum(index.kept_at(800)) == report.kept
+
+
+def test_a_look_that_fails_in_the_middle_is_made_up_for(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database refuses half-way through a look, the next look finds everything."""
+    import shutil
+
+    from micscreen.view import index as module
+
+    job = tmp_path / "job"
+    shutil.copytree(served.job, job)
+    index = JobIndex(job)
+    monkeypatch.setattr(module, "CHUNK", 1)
+    real, calls = index._read, []
+
+    def refusing(*given: Any) -> None:
+        calls.append(given)
+        if len(calls) == 3:
+            raise JobError("the database is busy")
+        real(*given)
+
+    monkeypatch.setattr(index, "_read", refusing)
+    with pytest.raises(JobError):
+        index.refresh()
+    index.refresh()
+    fresh = JobIndex(job)
+    fresh.refresh()
+    np.testing.assert_array_equal(index.counts(), fresh.counts())
+
+
 def test_a_folder_that_is_no_job_is_told(tmp_path: Path) -> None:
     """`micscreen view` of anything else is one clear error."""
     with pytest.raises(JobError, match="no job folder"):

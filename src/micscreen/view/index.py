@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +50,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 Codes = NDArray[np.uint16]
+NONE: Final[Codes] = np.empty(0, np.uint16)
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +65,8 @@ class Entry:
         The values of `COLUMNS`.
     codes
         Shape (n,): group * BINS + bin; empty without scores.
+    counted
+        Whether `codes` are those of `stored`.
     problem
         Why what was decided about it cannot be applied; None when it can.
     """
@@ -71,7 +74,8 @@ class Entry:
     key: int
     stored: tuple[Any, ...]
     override: Override = NOTHING
-    codes: Codes = field(default_factory=lambda: np.empty(0, np.uint16))
+    codes: Codes = field(default_factory=lambda: NONE)
+    counted: bool = False
     problem: str | None = None
 
     def get(self, column: str) -> Any:
@@ -95,10 +99,12 @@ class Entry:
         return None if area[0] is None else area
 
 
-def goodness_bins(goodness: NDArray[np.float32]) -> NDArray[np.int64]:
+def goodness_bins(goodness: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return the bin of each goodness, shape (n,): kept at step k exactly when bin >= k."""
-    found = np.searchsorted(EDGES, goodness.astype(np.float32), side="right") - 1
-    return np.clip(found, 0, STEPS)
+    near = np.clip(goodness * np.float32(STEPS), 0, STEPS).astype(np.uint16)
+    near -= (goodness < EDGES[near]) & (near > 0)  # what rounding put one bin too high
+    near += (near < STEPS) & (goodness >= EDGES[np.minimum(near + 1, STEPS)])  # or too low
+    return np.asarray(near, np.uint16)
 
 
 class JobIndex:
@@ -158,14 +164,13 @@ class JobIndex:
                 self._known[name] = entry
                 self._by_key.append(entry)
             override = overrides.get(name, NOTHING)
-            if entry.stored != stored or entry.override != override:
-                entry.stored, entry.override = stored, override
+            if not entry.counted or entry.stored != stored or entry.override != override:
+                entry.stored, entry.override, entry.counted = stored, override, False
                 changed.append(entry)
             entries.append(entry)
         there = {entry.key for entry in entries}
         for name in [name for name, entry in self._known.items() if entry.key not in there]:
-            gone = self._known.pop(name)
-            self._recount(gone, np.empty(0, np.uint16))
+            self._recount([self._known.pop(name)], [NONE])
         self.entries = entries
         on_suspect = self.info["identity"]["scoring"]["on_suspect"]
         for start in range(0, len(changed), CHUNK):
@@ -179,33 +184,36 @@ class JobIndex:
             f"WHERE micrograph IN ({marks})"
         )
         blobs = {row[0]: row[1:] for row in store.select(query, [e.stored[0] for e in entries])}
-        for entry in entries:
+        found = [blobs.get(entry.stored[0], (b"", b"", b"")) for entry in entries]
+        goodness, class_index, reason = (
+            np.frombuffer(b"".join(column), dtype)
+            for column, dtype in zip(zip(*found, strict=True), ("<f4", "u1", "u1"), strict=True)
+        )
+        codes = pick_codes(goodness, class_index, reason)
+        ends = np.cumsum([len(one[1]) for one in found]).tolist()
+        new = [codes[end - len(one[1]) : end] for end, one in zip(ends, found, strict=True)]
+        for i, (entry, one) in enumerate(zip(entries, found, strict=True)):
             entry.problem = None
-            found = blobs.get(entry.stored[0])
-            if found is None:
-                self._recount(entry, np.empty(0, np.uint16))
-                continue
-            goodness, class_index, reason = (
-                np.frombuffer(blob, dtype)
-                for blob, dtype in zip(found, ("<f4", "u1", "u1"), strict=True)
-            )
-            distrusted = entry.get("suspect") != "[]"
-            if entry.override.judges:
-                row, scores = self._revised(store, entry)
-                goodness, class_index, reason = scores.goodness, scores.class_index, scores.reason
-                distrusted = bool(row.suspect)
-            if distrusted and on_suspect != "flag":
-                goodness = np.full(len(goodness), on_suspect == "keep", np.float32)
-            self._recount(entry, pick_codes(goodness, class_index, reason))
+            distrusted = on_suspect != "flag" and entry.get("suspect") != "[]"
+            if one[1] and (distrusted or entry.override.judges):
+                new[i] = self._decided(store, entry, on_suspect)
+        self._recount(entries, new)
 
-    def _recount(self, entry: Entry, codes: Codes) -> None:
-        """Put the bins of a micrograph in the old ones' place, in the sums too."""
+    def _decided(self, store: Store, entry: Entry, on_suspect: str) -> Codes:
+        """Return the bins of a micrograph about which a person or the guard has a say."""
+        row, scores = self._revised(store, entry)
+        goodness = scores.goodness
+        if row.suspect and on_suspect != "flag":
+            goodness = np.full(len(goodness), on_suspect == "keep", np.float32)
+        return pick_codes(goodness, scores.class_index, scores.reason)
+
+    def _recount(self, entries: Sequence[Entry], new: Sequence[Codes]) -> None:
+        """Put the bins of some micrographs in the old ones' place, in the sums too."""
         flat, length = self._counts.reshape(-1), self._counts.size
-        if len(entry.codes):
-            flat -= np.bincount(entry.codes, minlength=length)
-        if len(codes):
-            flat += np.bincount(codes, minlength=length)
-        entry.codes = codes
+        for sign, codes in ((-1, [entry.codes for entry in entries]), (1, new)):
+            flat += sign * np.bincount(np.concatenate([*codes, NONE]), minlength=length)
+        for entry, codes_now in zip(entries, new, strict=True):
+            entry.codes, entry.counted = codes_now, True
 
     def _revised(self, store: Store, entry: Entry) -> tuple[MicrographRow, Scores]:
         """Return row and scores of a screened micrograph after what was decided about it."""
@@ -273,17 +281,22 @@ class JobIndex:
             if self._flat is None or self._flat[0] != self.revision:
                 codes = [entry.codes for entry in self.entries]
                 lengths = np.array([len(one) for one in codes], np.int64)
-                flat = np.concatenate([*codes, np.empty(0, np.uint16)])
+                flat = np.concatenate([*codes, NONE])
                 self._flat = (self.revision, np.asarray(flat % BINS, np.uint16), lengths)
             _, bins, lengths = self._flat
         ends = np.concatenate([[0], np.cumsum(bins >= step)])
         stops = np.cumsum(lengths)
         return np.asarray(ends[stops] - ends[stops - lengths], np.int64)
 
-    def snapshot(self) -> Iterator[Entry]:
-        """Yield the micrographs in the order of the run."""
+    def snapshot(self) -> list[Entry]:
+        """Return the micrographs in the order of the run."""
         with self._lock:
-            yield from list(self.entries)
+            return list(self.entries)
+
+    def judged(self, step: int) -> tuple[list[Entry], list[int]]:
+        """Return the micrographs, and how many picks of each are kept at step / 1000."""
+        with self._lock:
+            return list(self.entries), self.kept_at(step).tolist()
 
     @property
     def overrides(self) -> dict[str, Override]:
@@ -296,8 +309,8 @@ def pick_codes(
 ) -> Codes:
     """Return group * BINS + bin of each pick, shape (n,)."""
     outside = reason > REASONS.index("bad_region")
-    group = np.where(outside, len(CLASS_NAMES) - 2 + reason.astype(np.int64), class_index)
-    return np.asarray(group * BINS + goodness_bins(goodness), np.uint16)
+    group = np.where(outside, len(CLASS_NAMES) - 2 + reason.astype(np.uint16), class_index)
+    return np.asarray(group * np.uint16(BINS) + goodness_bins(goodness), np.uint16)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -85,9 +85,7 @@ def is_shown(entry: Entry, show: str) -> bool:
 
 def listed(index: JobIndex, query: Query) -> dict[str, Any]:
     """Return the wanted part of the list, and how long it is in all."""
-    entries = list(index.snapshot())
-    kept = index.kept_at(query.step).tolist()[: len(entries)]
-    kept += [0] * (len(entries) - len(kept))
+    entries, kept = index.judged(query.step)
     text = query.text.casefold()
     column = None if not query.kind else CLASS_NAMES.index(query.kind)
     chosen = [
@@ -140,6 +138,9 @@ def summary(entry: Entry, kept: int) -> dict[str, Any]:
         "verdict": entry.override.verdict,
         "flag": entry.override.flag,
         "painted": len(entry.override.strokes),
+        "height": entry.get("height"),
+        "width": entry.get("width"),
+        "box_size": (entry.get("box_size") or 0.0) * (entry.get("box_scale") or 1.0),
         "version": version(entry),
     }
 
@@ -158,10 +159,7 @@ def details(index: JobIndex, key: int) -> dict[str, Any]:
         "path": printable(os_text(entry.get("path"))),
         "reason": printable(entry.get("reason") or ""),
         "suspect": [printable(text) for text in entry.suspect],
-        "height": entry.get("height"),
-        "width": entry.get("width"),
         "pixel_size": entry.get("screened_pixel_size"),
-        "box_size": (entry.get("box_size") or 0.0) * (entry.get("box_scale") or 1.0),
         "problem": entry.problem,
         "override": asdict(entry.override),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,6 @@ class Pictures:
         self._cache: OrderedDict[tuple[int, str, int], bytes] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
-        self._readers = threading.Semaphore(2)
         self._large = threading.Lock()
 
     def jpeg(self, key: int, side: int) -> bytes:
@@ -63,45 +63,35 @@ class Pictures:
             if name in self._cache:
                 self._cache.move_to_end(name)
                 return self._cache[name]
-        found = self._read(key)
+        data = self._read(key, side)
         with self._lock:
-            for made, data in found.items():
-                self._held -= len(self._cache.pop((*name[:2], made), b""))
-                self._cache[*name[:2], made] = data
-                self._held += len(data)
+            self._held += len(data) - len(self._cache.pop(name, b""))
+            self._cache[name] = data
             while self._held > CACHE_BYTES:
                 self._held -= len(self._cache.popitem(last=False)[1])
-        return found[side]
+        return data
 
-    def _read(self, key: int) -> dict[int, bytes]:
-        """Read a micrograph and make its pictures of all sides."""
+    def _read(self, key: int, side: int) -> bytes:
+        """Read a micrograph and make its picture."""
         import cv2
 
         entry, info = self._index.entry(key), self._index.info
         path = Path(str(info.get("folder", ".")), _text(entry.get("path")))
         pixels = (entry.get("height") or 0) * (entry.get("width") or 0)
         flip = info["identity"]["inputs"]["tiff_flip_y"]
-        with self._readers:
-            if pixels > LARGE:
-                with self._large:
-                    big = self._preview(path, flip)
-            else:
-                big = self._preview(path, flip)
-        pictures = {SIDES[1]: big, SIDES[0]: _smaller(big, SIDES[0])}
+        with self._large if pixels > LARGE else nullcontext():
+            picture = self._preview(path, flip, side)
         quality = [cv2.IMWRITE_JPEG_QUALITY, 90]
-        return {
-            side: cv2.imencode(".jpg", picture, quality)[1].tobytes()
-            for side, picture in pictures.items()
-        }
+        return bytes(cv2.imencode(".jpg", picture, quality)[1].tobytes())
 
     @staticmethod
-    def _preview(path: Path, flip: bool) -> NDArray[np.uint8]:
-        """Return a micrograph as 8 bit, its long side at most the largest of `SIDES`."""
+    def _preview(path: Path, flip: bool, side: int) -> NDArray[np.uint8]:
+        """Return a micrograph as 8 bit, its long side at most `side` px."""
         try:
             image = read_micrograph(path, tiff_flip_y=flip).image
         except OSError as error:
             raise JobError("the micrograph is not there any more", where=path) from error
-        return sharp_preview(image, SIDES[1])
+        return sharp_preview(image, side)
 
     def mask(self, key: int) -> bytes:
         """Return a micrograph's mask: width and height (uint32), then a class per px (uint8).
@@ -140,15 +130,6 @@ class Pictures:
         body = b"".join(np.ascontiguousarray(column, "<f4").tobytes() for column in columns)
         tail = scores.class_index.tobytes() + scores.reason.tobytes()
         return struct.pack("<I", len(scores.rows)) + body + tail
-
-
-def _smaller(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return a picture (h, w) with a long side of at most `side` px."""
-    import cv2
-
-    factor = min(1.0, side / max(picture.shape))
-    size = tuple(max(1, round(n * factor)) for n in (picture.shape[1], picture.shape[0]))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _text(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import secrets
 import shlex
@@ -9,6 +10,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +43,9 @@ ASSETS: Final = (
     "stage.js", "draw.js", "icon.svg", "vendor/uPlot.iife.min.js", "vendor/uPlot.min.css",
 )  # fmt: skip
 """All files that the page is made of; no other is served."""
+
+READERS: Final = 2
+"""Micrographs that are read at once."""
 
 Answer = Callable[[Request, Any], Any]
 
@@ -167,7 +172,24 @@ def _packed(data: bytes) -> Response:
     return Response(packed, media_type="application/octet-stream", headers=headers)
 
 
-def _answered(answer: Answer) -> Callable[[Request], Any]:
+class Readers:
+    """Few threads that read micrographs, so that memory stays small whatever is scrolled past."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(READERS)
+        self._threads = ThreadPoolExecutor(READERS, "micrographs")
+
+    async def run(self, answer: Answer, request: Request) -> Any:
+        """Answer when a thread is free, unless the page has lost interest by then."""
+        await request.body()
+        async with self._free:
+            if await request.is_disconnected():
+                return Response(status_code=499)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, answer, request, None)
+
+
+def _answered(answer: Answer, readers: Readers | None = None) -> Callable[[Request], Any]:
     """Return an endpoint that computes in a thread and turns errors into answers."""
 
     async def endpoint(request: Request) -> Response:
@@ -176,7 +198,10 @@ def _answered(answer: Answer) -> Callable[[Request], Any]:
         except ValueError:
             return JSONResponse({"error": "this is no JSON"}, 400)
         try:
-            found = await run_in_threadpool(answer, request, body)
+            if readers is not None:
+                found = await readers.run(answer, request)
+            else:
+                found = await run_in_threadpool(answer, request, body)
         except KeyError:
             return JSONResponse({"error": "there is no such micrograph"}, 404)
         except UsageError as error:
@@ -227,7 +252,6 @@ def make_app(job: Path, token: str) -> Starlette:
         "notes": view.notes,
         "list": view.list,
         "micrograph/{key:int}": view.micrograph,
-        "image/{key:int}": view.image,
         "mask/{key:int}": view.mask,
         "picks/{key:int}": view.picks,
     }
@@ -237,6 +261,7 @@ def make_app(job: Path, token: str) -> Starlette:
         "labels": view.labels,
     }
     routes += [Route(f"/api/{path}", _answered(answer)) for path, answer in plain.items()]
+    routes.append(Route("/api/image/{key:int}", _answered(view.image, Readers())))
     for path, answer in writing.items():
         routes.append(Route(f"/api/{path}", _answered(answer), methods=["POST"]))
     app = Starlette(routes=routes, middleware=[Middleware(Door, token=token)])

@@ -120,7 +120,7 @@ async function pictured(tile) {
     }).then(createImageBitmap),
     bytes(`mask/${key}`, signal).then(readMask), bytes(`picks/${key}`, signal).then(readPicks),
   ]);
-  const found = { image, mask: maskCanvas(mask), picks, size: (await details(key, signal)) };
+  const found = { image, mask: maskCanvas(mask), picks, size: { width: tile.row.width, height: tile.row.height, box: tile.row.box_size } };
   pictures.set(name, found);
   if (pictures.size > 400) {
     const [oldest, old] = pictures.entries().next().value;
@@ -128,11 +128,6 @@ async function pictured(tile) {
     pictures.delete(oldest);
   }
   return found;
-}
-
-async function details(key, signal) {
-  const found = await get(`micrograph/${key}`, signal);
-  return { width: found.width, height: found.height, box: found.box_size };
 }
 
 function blank(tile, text) {

@@ -46,7 +46,7 @@ async function open(key, keep = false) {
   try {
     const found = await get(`micrograph/${key}`);
     const [blob, mask, picks] = await Promise.all([
-      fetch(`api/image/${key}?side=2048&v=${found.version}`).then((answer) => (answer.ok ? answer.blob() : null)),
+      found.status === "done" ? fetch(`api/image/${key}?side=2048&v=${found.version}`).then((answer) => (answer.ok ? answer.blob() : null)) : null,
       bytes(`mask/${key}`).then(readMask), bytes(`picks/${key}`).then(readPicks),
     ]);
     if (mine !== asked) return;
