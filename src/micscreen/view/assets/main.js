@@ -50,7 +50,8 @@ async function lookNow() {
 }
 
 function start(job) {
-  $("job-name").textContent = job.name;
+  $("job-name").textContent = job.folder.split("/").slice(-2).join("/");
+  $("job-name").title = job.folder;
   document.title = `${job.name} – micscreen`;
   const kept = Number(sessionStorage.getItem(`step ${job.folder}`));
   state.step = kept || Math.min(1000, Math.max(1, Math.round(1000 * job.threshold)));

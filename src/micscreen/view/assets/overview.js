@@ -77,21 +77,29 @@ function build() {
   const bars = uPlot.paths.bars({ size: [0.96, 100], align: 0 });
   const common = { legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { show: false } } };
   const still = { time: false, range: [0, 1] };
-  const logTicks = (u, ticks) => ticks.map((v) => (Number.isInteger(v) ? compact([10 ** v - (v ? 0 : 1)])[0] : ""));
-  const axisOf = { ...AXIS, size: 56, values: (u, ticks) => ($("log").checked ? logTicks(u, ticks) : compact(ticks)) };
+  const powers = [0, 1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8].map((n) => Math.log10(1 + n));
+  const counted = (u, ticks) => compact(ticks.map((v) => ($("log").checked ? Math.round(10 ** v - 1) : v)));
+  const axisOf = { ...AXIS, size: 56, values: counted };
+  const evenly = (u, axis, low, high, step) => {
+    const ticks = [];
+    for (let v = Math.ceil(low / step) * step; v <= high; v += step) ticks.push(v);
+    return ticks;
+  };
+  axisOf.splits = (u, axis, low, high, step) => ($("log").checked ? powers.filter((v) => v <= high) : evenly(u, axis, low, high, step));
+  const whole = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000];
   histogram = new uPlot({
     ...common, ...size($("histogram")), plugins: [line()], scales: { x: still, y: { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-    axes: [{ ...AXIS }, axisOf],
+    axes: [{ ...AXIS, size: 34 }, axisOf],
     series: [{}, { fill: KEPT, stroke: KEPT, paths: bars, points: { show: false } }, { fill: REJECTED, stroke: REJECTED, paths: bars, points: { show: false } }],
   }, histogramData(), $("histogram"));
   curve = new uPlot({
     ...common, ...size($("curve")), plugins: [line()], scales: { x: still, y: { range: [0, 100] } },
-    axes: [{ ...AXIS }, { ...AXIS, size: 56, values: (u, ticks) => ticks.map((v) => `${v} %`) }],
+    axes: [{ ...AXIS, size: 34 }, { ...AXIS, size: 56, values: (u, ticks) => ticks.map((v) => `${v} %`) }],
     series: [{}, { stroke: KEPT, width: 2, points: { show: false } }],
   }, curveData(), $("curve"));
   drift = new uPlot({
     ...common, ...size($("drift")), scales: { x: { time: false }, y: { range: (u, low, high) => [0, Math.max(high * 1.05, 1)] } },
-    axes: [{ ...AXIS }, { ...AXIS, size: 56, values: (u, ticks) => ticks.map((v) => `${v} %`) }],
+    axes: [{ ...AXIS, size: 34, incrs: whole }, { ...AXIS, size: 56, values: (u, ticks) => ticks.map((v) => `${v} %`) }],
     series: [{}, { paths: () => null, points: { show: true, size: 6, fill: "#7cc0ff", stroke: "#7cc0ff" } }, { stroke: "#ffd27a", width: 2, points: { show: false } }],
   }, [[], [], []], $("drift"));
   drift.over.addEventListener("click", () => {
