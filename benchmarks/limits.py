@@ -21,12 +21,13 @@ import numpy as np
 
 from common import make_micrographs, write_picks_for, write_table
 from micscreen.model.backend import open_backend
-from micscreen.run.cluster import network_on_workers, open_cluster
+from micscreen.run.cluster import open_cluster
 from micscreen.run.engine import Engine, SerialEngine, ThreadEngine
 from micscreen.run.pipeline import Event, screen
 from micscreen.run.rows import MicrographRow, Scores
 from micscreen.run.settings import ComputeSettings, InputSettings, OutputSettings, ScreenSettings
 from micscreen.run.work import Errand
+from micscreen.run.workers import network_on_workers
 
 CORES = (16, 64, 512)
 RUN = 40_000

@@ -21,10 +21,11 @@ from typing import Any
 
 from common import make_micrographs, write_picks_for, write_table
 from micscreen.model.backend import open_backend
-from micscreen.run.cluster import network_on_workers, open_cluster
+from micscreen.run.cluster import open_cluster
 from micscreen.run.engine import ThreadEngine
 from micscreen.run.pipeline import screen
 from micscreen.run.settings import ComputeSettings, InputSettings, OutputSettings, ScreenSettings
+from micscreen.run.workers import network_on_workers
 
 WAYS = {
     "one thread (`--threads 1`)": ("threads", 1, 1),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,12 @@ pytest.importorskip("dask_jobqueue")
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "jobqueue.yaml"
 
-TAKE_FILE = 'script="$1"'
-TAKE_INPUT = 'script="$QUEUE/$$.script"; cat > "$script"'
+# Queues keep a copy of the script: dask-jobqueue removes its own when the command has answered.
+TAKE_FILE = 'cat "$1"'
+TAKE_INPUT = "cat"
 RUN = """#!/bin/sh
-{take}
-cp "$script" "$QUEUE/$$.sh"
-setsid sh "$script" > "$QUEUE/$$.log" 2>&1 < /dev/null &
+{take} > "$QUEUE/$$.sh"
+setsid sh "$QUEUE/$$.sh" > "$QUEUE/$$.log" 2>&1 < /dev/null &
 echo $! >> "$QUEUE/started"
 echo "{answer}"
 """
@@ -44,6 +46,15 @@ ASKED = {
     "sge": ("#$ -q all.q", "#$ -l h_vmem=2G", "#$ -pe smp 8", "#$ -l h_rt=04:00:00"),
     "lsf": ("#BSUB -q cpu", "#BSUB -n 8", "#BSUB -W 04:00"),
 }
+
+
+def stop(queue: Path) -> None:
+    """End what is left of the jobs, and say what they printed."""
+    for number in (queue / "started").read_text().split():
+        with suppress(ProcessLookupError):
+            os.killpg(int(number), signal.SIGKILL)
+    for log in queue.glob("*.log"):
+        print(log.read_text())
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
@@ -68,7 +79,10 @@ def test_a_queue_gets_its_jobs_and_they_are_cancelled(tmp_path: Path, kind: str)
     }
     subprocess.run([*COMMAND, *OPTIONS, "-o", "alone"], cwd=tmp_path, check=True)
     command = [*COMMAND, *OPTIONS, "-o", "queued", "--dask", f"{kind}:2"]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
+    try:
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=240)
+    finally:
+        stop(queue)
     scripts = [path.read_text() for path in queue.glob("*.sh")]
     assert len(scripts) == 2
     for line in (*ASKED[kind], f"{sys.executable} -m distributed.cli.dask_worker"):

@@ -110,7 +110,7 @@ class Slurm:
         return self.ask("squeue", "-h", "-t", "R", "-o", "%i").split()
 
     def _wait(self, ready: object, what: str) -> None:
-        until = time.monotonic() + 40
+        until = time.monotonic() + 120
         while not ready():  # type: ignore[operator]
             if time.monotonic() > until:
                 logs = "".join(p.read_text()[-1500:] for p in self.folder.glob("*.log"))
@@ -124,7 +124,7 @@ class Slurm:
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -162,10 +162,10 @@ def test_workers_as_jobs_of_slurm_one_of_them_cancelled(tmp_path: Path, slurm: S
     running = slurm.jobs()
     assert running
     slurm.ask("scancel", running[0])
-    assert job.wait(120) == 0
+    assert job.wait(240) == 0
     shutil.rmtree(tmp_path / "queued" / "workers")
     same(tmp_path, "queued")
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while slurm.ask("squeue", "-h").strip() and time.monotonic() < until:
         time.sleep(0.2)
     assert slurm.ask("squeue", "-h").strip() == ""

@@ -44,7 +44,7 @@ class Served:
         self, path: str, *, method: str = "GET", body: Any = None, **headers: str | None
     ) -> tuple[int, dict[str, str], bytes]:
         """Send one request; headers with None are left out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         sent: dict[str, str | None] = {"host": f"127.0.0.1:{self.port}", "cookie": self.cookie}
         data = b"" if body is None else json.dumps(body).encode()
@@ -106,7 +106,7 @@ def serving(job: Path) -> Iterator[Served]:
             yield Served(job, line.split()[1], process)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            process.wait(60)
 
 
 def kept_of(job: Path, threshold: float) -> int:

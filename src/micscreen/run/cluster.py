@@ -1,4 +1,4 @@
-"""Jobs on many machines through Dask, and the network on its workers.
+"""Jobs on many machines through Dask.
 
 dask has its only address here, with a late import.
 """
@@ -6,25 +6,20 @@ dask has its only address here, with a late import.
 from __future__ import annotations
 
 import json
+import math
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from micscreen.errors import DeviceError, JobError, MissingDependencyError, ModelError, UsageError
-from micscreen.model.backend import Backend, open_backend
-from micscreen.model.weights import ModelSpec
+from micscreen.errors import DeviceError, JobError, MissingDependencyError, UsageError
 from micscreen.run.engine import Job, Result
+from micscreen.run.workers import do
 
 QUEUES: Final = {
     "slurm": "SLURMCluster",
@@ -47,67 +42,27 @@ DEATHS: Final = 4
 COUNT_EVERY: Final = 2.0
 """Seconds between two counts of the workers."""
 
+LONELY: Final = 60.0
+"""Seconds without any worker after which the user is told."""
+
+LONELY_HINT: Final = "Jobs of a queue print into the folder `workers` of the job."
+
 LOST: Final = "the connection to the Dask scheduler is lost"
 LOST_HINT: Final = "Start the same command again when there is one: it continues."
 
-M_TRIM_THRESHOLD: Final = -1
-M_MMAP_THRESHOLD: Final = -3
-
-_LOCK: Final = threading.Lock()
+Say = Callable[[str], object]
 
 
-class WorkersNetwork:
-    """Stands for a network that is opened where it is used: once in each worker process.
-
-    Parameters
-    ----------
-    model
-        Name of packaged weights, or path of an ONNX file that the workers see.
-    device
-        `auto`, `cpu` or `cuda`: on the workers.
-    spec
-        What the weights are; a worker that has others under this name refuses them.
-    """
-
-    def __init__(self, model: str, device: str, spec: ModelSpec) -> None:
-        self.spec, self.device = spec, f"{device} (on the workers)"
-        self._asked = (model, device, spec.sha256)
-
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, 6, H, W) for channels (n, 3, H, W)."""
-        with _LOCK:  # so that the first two threads do not both open it
-            backend = _opened(*self._asked)
-        return backend.predict(batch)
-
-
-def network_on_workers(model: str, device: str) -> WorkersNetwork:
-    """Return what stands for named weights, or an ONNX file, on the workers.
-
-    The file is opened here once, on the CPU, to know what the weights are.
-    """
-    if Path(model).expanduser().is_file():
-        model = str(Path(model).expanduser().absolute())
-    return WorkersNetwork(model, device, open_backend(model, device="cpu").spec)
-
-
-@cache
-def _opened(model: str, device: str, sha256: str) -> Backend:
-    backend = open_backend(model, device=device, threads=1)
-    if backend.spec.sha256 != sha256:
-        raise ModelError(
-            "the weights on this worker are not those of the machine that began the run",
-            where=model,
-            hint="Install the same version of micscreen everywhere.",
-        )
-    return backend
+KILLER: Final = "every worker that had this micrograph died: too little memory?"
 
 
 @dataclass
 class _Handed:
-    """A job that was handed out."""
+    """A job that was handed out; `alone`: while no other was."""
 
     job: Any
     attempts: int = 1
+    alone: bool = False
 
 
 class DaskEngine:
@@ -119,11 +74,16 @@ class DaskEngine:
         `distributed.Client`.
     resources
         What a worker must offer, for instance ``{"GPU": 1}``.
+    say
+        Is told when there has been no worker for long.
     """
 
-    def __init__(self, client: Any, resources: dict[str, float] | None = None) -> None:
-        self.client, self.resources = client, resources
+    def __init__(
+        self, client: Any, resources: dict[str, float] | None = None, say: Say = str
+    ) -> None:
+        self.client, self.resources, self._say = client, resources, say
         self._room, self._counted = LEAST, -COUNT_EVERY
+        self._lonely: float | None = None
 
     def map(
         self,
@@ -153,14 +113,23 @@ class DaskEngine:
         lost: Callable[[Job, str], Result] | None,
         stopped: Callable[[], bool],
     ) -> Iterator[Result]:
-        """Hand out jobs, and yield what comes back."""
+        """Hand out jobs, and yield what comes back.
+
+        When a worker dies, Dask blames all jobs that it had. Those that it gives up are therefore
+        tried again at the end, one after the other, when there is no other to blame.
+        """
         source = iter(jobs)
         ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         pending: dict[Any, _Handed] = {}
+        suspects: list[_Handed] = []
         try:
             while True:
                 for job in islice(source, max(0, self._rooms() - len(pending))):
                     self._hand_out(function, _Handed(job), pending, ready)
+                if not pending and suspects and not stopped():
+                    handed = suspects.pop()
+                    handed.alone = True
+                    self._hand_out(function, handed, pending, ready)
                 if not pending:
                     return
                 came = [future for future in _all_of(ready) if future in pending]
@@ -178,6 +147,8 @@ class DaskEngine:
                     if problem is None:
                         handed.attempts += 1
                         self._hand_out(function, handed, pending, ready)
+                    elif problem is KILLER and not handed.alone:
+                        suspects.append(handed)
                     elif lost is None:
                         raise JobError(problem)
                     else:
@@ -191,7 +162,7 @@ class DaskEngine:
     ) -> None:
         """Submit one job."""
         future = self.client.submit(
-            _do, function, handed.job, pure=False, retries=0, resources=self.resources
+            do, function, handed.job, pure=False, retries=0, resources=self.resources
         )
         pending[future] = handed
         future.add_done_callback(ready.put)
@@ -216,14 +187,26 @@ class DaskEngine:
         error = future.exception()
         if not isinstance(error, KilledWorker):
             raise error
-        return "every worker that had this micrograph died: too little memory?"
+        return KILLER
 
     def _rooms(self) -> int:
         """Return how many jobs may be handed out at a time."""
         if time.monotonic() - self._counted > COUNT_EVERY:
             self._counted = time.monotonic()
-            self._room = max(LEAST, PER_THREAD * self._workers())
+            threads = self._workers()
+            self._room = max(LEAST, PER_THREAD * threads)
+            self._mind(threads > 0)
         return self._room
+
+    def _mind(self, some: bool) -> None:
+        """Say once when there has been no worker for long; the run goes on to wait."""
+        if some:
+            self._lonely = None
+        elif self._lonely is None:
+            self._lonely = self._counted + LONELY
+        elif self._counted > self._lonely:
+            self._lonely = math.inf
+            self._say(f"no Dask worker for {LONELY:.0f} s; the run waits. {LONELY_HINT}")
 
     def _begun(self, pending: dict[Any, _Handed]) -> bool:
         """Whether a worker has any of these jobs."""
@@ -252,35 +235,9 @@ def _all_of(ready: queue.SimpleQueue[Any]) -> list[Any]:
         return list(found)
 
 
-def _do(function: Callable[[Job], Result], job: Job) -> Result:
-    """Do one job on a worker."""
-    _settle()
-    return function(job)
-
-
-@cache
-def _settle() -> None:
-    """Make this worker process work as the threads of one machine do.
-
-    Its threads are the parallel ones, not OpenCV's. And freed memory is used again: Dask's nanny
-    sets MALLOC_TRIM_THRESHOLD_, after which glibc asks the system for every large array anew, and
-    touching the new pages takes longer than the work. These are the values (mallopt(3)) that
-    glibc would have come to by itself.
-    """
-    import ctypes
-
-    import cv2
-
-    cv2.setNumThreads(1)
-    with suppress(OSError, AttributeError):  # no glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(M_TRIM_THRESHOLD, 64 << 20)
-
-
 @contextmanager
 def open_cluster(
-    asked: str, folder: Path, device: str, threads: int | None
+    asked: str, folder: Path, device: str, threads: int | None, say: Say = str
 ) -> Iterator[DaskEngine]:
     """Connect to a scheduler, or start a cluster that ends with the run.
 
@@ -296,6 +253,8 @@ def open_cluster(
         With `cuda`, workers must offer the resource ``GPU``.
     threads
         Of each process that is started here; one if None.
+    say
+        Is told when there has been no worker for long.
 
     Raises
     ------
@@ -338,7 +297,7 @@ def open_cluster(
             where = _address(asked)
         client = _connected(where, asked, distributed)
         stack.callback(client.close)
-        yield DaskEngine(client, resources)
+        yield DaskEngine(client, resources, say)
 
 
 def _connected(where: Any, asked: str, distributed: Any) -> Any:

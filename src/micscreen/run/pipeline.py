@@ -14,7 +14,7 @@ from micscreen import __version__
 from micscreen.errors import PicksError
 from micscreen.model.backend import Backend, open_backend
 from micscreen.report import take_sample
-from micscreen.run.cluster import network_on_workers, open_cluster
+from micscreen.run.cluster import open_cluster
 from micscreen.run.engine import Engine, ThreadEngine, core_count, stop_on_signals
 from micscreen.run.export import (
     SETS_LOCK,
@@ -36,6 +36,7 @@ from micscreen.run.stream import follow
 from micscreen.run.tables import write_micrograph_tables
 from micscreen.run.trouble import told
 from micscreen.run.work import Work, remove_pictures
+from micscreen.run.workers import network_on_workers
 
 __all__ = ["Event", "Outcome", "Progress", "screen"]
 
@@ -146,7 +147,7 @@ def _screen(
     with (
         JobLock(settings.output) as lock,
         Store(settings.output, create=True) as store,
-        nullcontext(engine) if engine else open_engine(settings) as chosen,
+        nullcontext(engine) if engine else open_engine(settings, tell) as chosen,
     ):
         with JobLock(settings.output, SETS_LOCK, PATIENCE):
             clean_aside(settings.output)
@@ -175,11 +176,16 @@ def open_network(settings: ScreenSettings) -> Backend:
     return network_on_workers(model, compute.device)
 
 
-def open_engine(settings: ScreenSettings) -> AbstractContextManager[Engine]:
+def open_engine(
+    settings: ScreenSettings, tell: Progress = lambda event: None
+) -> AbstractContextManager[Engine]:
     """Open threads here, or the cluster that the settings name."""
     compute = settings.compute
     if compute.dask is not None:
-        return open_cluster(compute.dask, settings.output, compute.device, compute.threads)
+        return open_cluster(
+            compute.dask, settings.output, compute.device, compute.threads,
+            lambda text: tell(Event("warning", text)),
+        )  # fmt: skip
     in_flight = -1 if settings.watch else compute.batch_size
     return nullcontext(ThreadEngine(compute.threads or core_count(), in_flight))
 

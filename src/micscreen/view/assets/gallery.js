@@ -22,17 +22,15 @@ function query() {
 }
 
 async function page(index) {
-  if (!pages.has(index)) {
-    const mine = generation;
-    const reading = get(`list?${query()}&offset=${index * PAGE}&limit=${PAGE}`);
-    pages.set(index, reading);
-    const found = await reading;
-    if (mine === generation && found.total !== total) {
-      total = found.total;
-      lay();
-    }
+  const mine = generation;
+  const reading = pages.get(index) ?? get(`list?${query()}&offset=${index * PAGE}&limit=${PAGE}`);
+  pages.set(index, reading);
+  const found = await reading;
+  if (mine === generation && found.total !== total) {
+    total = found.total;
+    lay();
   }
-  return (await pages.get(index)).rows;
+  return found.rows;
 }
 
 function lay() {
@@ -81,7 +79,7 @@ async function fill(tile) {
   tile.row = row;
   tile.element.href = `#m/${row.key}`;
   tile.name.textContent = row.name;
-    tile.count.textContent = row.status === "done" ? `${row.kept} kept, ${row.scored - row.kept} rejected` : row.status;
+  tile.count.textContent = row.status === "done" ? `${row.kept} kept, ${row.scored - row.kept} rejected` : row.status;
   const bad = row.contamination == null ? "" : `${(100 * row.contamination).toFixed(1)} % bad`;
   const verdict = { exclude: "excluded", accept: "accepted" }[row.verdict];
   const notes = [bad, row.suspect && "suspect", verdict, row.flag && "flagged", row.painted && "painted"];

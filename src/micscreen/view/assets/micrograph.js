@@ -6,6 +6,8 @@ import { Stage } from "./stage.js";
 const CLASSES = ["good", "support_film", "ice_contamination", "crystalline_ice", "aggregate", "damaged", "bad, of no known class"];
 const REASONS = ["good", "bad region", "outside the frame", "no image there"];
 let stage, current = null, shown = false, asked = 0;
+let wanted = null; // key of the micrograph that is shown or on its way; `current` is the one that is shown
+let deciding = Promise.resolve();
 
 function hover(i) {
   const picks = stage.picks;
@@ -43,6 +45,7 @@ function showFacts() {
 
 async function open(key, keep = false) {
   const mine = ++asked;
+  wanted = key;
   try {
     const found = await get(`micrograph/${key}`);
     const [blob, mask, picks] = await Promise.all([
@@ -72,19 +75,29 @@ async function step(by) {
   } catch (error) { told(error); }
 }
 
-async function decide(change) {
+// Decisions are about what is shown when they are made, and are sent one after the other.
+function decide(change) {
   if (!current) return;
-  try {
-    current = await post(`override/${current.key}`, change);
-    told(null);
+  const key = current.key;
+  deciding = deciding.then(() => sent(key, change)).catch(told);
+}
+
+async function sent(key, change) {
+  const found = await post(`override/${key}`, change);
+  told(null);
+  if (wanted === key) { // else another one is on its way to the screen
+    const mine = ++asked; // answers to earlier questions are older than this one
+    current = found;
     showFacts();
-    const [mask, picks] = await Promise.all([bytes(`mask/${current.key}`), bytes(`picks/${current.key}`)]);
-    stage.mask = readMask(mask);
-    stage.picks = readPicks(picks);
-    stage.change({ classes: stage.look.classes });
-    showFacts();
-    state.look?.(); // the counts, at once
-  } catch (error) { told(error); }
+    const [mask, picks] = await Promise.all([bytes(`mask/${key}`), bytes(`picks/${key}`)]);
+    if (mine === asked) {
+      stage.mask = readMask(mask);
+      stage.picks = readPicks(picks);
+      stage.change({ classes: stage.look.classes });
+      showFacts();
+    }
+  }
+  state.look?.(); // the counts, at once
 }
 
 function toggled(verdict) {
@@ -179,7 +192,8 @@ export function startMicrograph() {
   on("step", () => { if (shown) { stage.draw(); showFacts(); } });
   on("revision", async () => {
     if (!shown || !current) return;
-    const found = await get(`micrograph/${current.key}`).catch(() => null);
-    if (found && found.version !== current.version) open(current.key, true);
+    const { key } = current;
+    const found = await get(`micrograph/${key}`).catch(() => null);
+    if (found && wanted === key && found.version !== current.version) open(key, true);
   });
 }

@@ -20,7 +20,7 @@ export class Stage {
     this.size = size;
     this.mask = mask;
     this.picks = picks;
-    this.points = [];
+    if (!keep) this.points = [];
     const image = blob ? await createImageBitmap(blob) : null;
     this.grey = null;
     if (image) {
