@@ -30,6 +30,9 @@ TEXTURE_SIGMA: Final = 6.0
 MIN_SIDE: Final = 32
 """A picture with fewer px than this on a side at model scale is too small to judge."""
 
+BINS: Final = 4096
+"""Of the histograms that say where a percentile lies."""
+
 MAX_PIXELS: Final = 64_000_000
 """A picture with more px than this at model scale is a wrong box size."""
 
@@ -304,14 +307,38 @@ def _robust_z(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _percentiles(image: NDArray[np.float32], *wanted: float) -> list[float]:
-    """Return percentiles with linear interpolation: as `numpy.percentile`, three times as fast."""
-    values = np.sort(image, axis=None)
-    found = []
-    for percent in wanted:
-        whole, part = divmod(percent / 100.0 * (values.size - 1), 1.0)
-        low, high = values[int(whole)], values[min(int(whole) + 1, values.size - 1)]
-        found.append(float(low) + part * (float(high) - float(low)))
-    return found
+    """Return percentiles with linear interpolation: as `numpy.percentile`, ten times as fast."""
+    lowest, highest = float(image.min()), float(image.max())
+    edges = np.linspace(lowest, highest, BINS + 1)
+    counts = np.zeros(BINS, np.int64)
+    if np.isfinite(highest - lowest) and highest > lowest:
+        bins = cv2.calcHist([image], [0], None, [BINS], [lowest, np.nextafter(highest, np.inf)])
+        counts = np.cumsum(bins.ravel().astype(np.int64))
+    return [_percentile(image, percent, edges, counts) for percent in wanted]
+
+
+def _percentile(
+    image: NDArray[np.float32],
+    percent: float,
+    edges: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> float:
+    """Return one percentile, by sorting only the values in and beside its bin of a histogram.
+
+    The histogram, of `BINS` bins between `edges` with cumulative `counts`, only says where to
+    look: what it says wrongly costs time.
+    """
+    rank = percent / 100.0 * (image.size - 1)
+    first, last = np.searchsorted(counts, (rank, rank + 1.0), side="right")
+    low, high = edges[max(0, first - 1)], edges[min(BINS, last + 2)]
+    values = image[(image >= low) & (image <= high)]
+    below = int(np.count_nonzero(image < low))
+    whole, part = divmod(rank, 1.0)
+    at, after = int(whole) - below, min(int(whole) + 1, image.size - 1) - below
+    if not (at >= 0 and after < values.size):
+        values, at, after = image.ravel(), at + below, after + below
+    values = np.sort(values)
+    return float(values[at]) + part * (float(values[after]) - float(values[at]))
 
 
 def _asinh(z: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from micscreen.augment import Cutout, cutouts, part_of, paste, roughen
 from micscreen.errors import ModelError
 from micscreen.frames import find_frame
 from micscreen.preprocess import normalise
-from micscreen.simulate import Recipe, simulate_scene
+from micscreen.simulate import Recipe, overlay, simulate_scene
 
 MARGIN: Final = 48
 """Reflected margin around a picture after normalisation, px; the same in use."""
@@ -128,6 +129,8 @@ class BatchPlan:
         Share of samples, simulated or real, onto which objects of real pictures are copied.
     rough_share
         Share of simulated samples that are made rougher; of the real ones four times as many.
+    overlay_share
+        Share of the real pictures onto which simulated contaminants are painted.
     part, parts
         This process takes every `parts`-th scene, from number `part` on.
     """
@@ -138,6 +141,7 @@ class BatchPlan:
     real_share: float
     paste_share: float = 0.0
     rough_share: float = 0.0
+    overlay_share: float = 0.0
     part: int = 0
     parts: int = 1
 
@@ -186,6 +190,15 @@ def chunk_batches(
         yield np.stack([image for image, _ in crops]), np.stack([truth for _, truth in crops])
 
 
+def ahead(items: Iterator[tuple[Image, Labels]]) -> Iterator[tuple[Image, Labels]]:
+    """Yield the same items; each is made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
 def _scenes(shards: Sequence[Path]) -> tuple[NDArray[np.float16], Labels]:
     """Return the images and the classes of some shards, (n, h, w) each."""
     loaded = [np.load(path) for path in shards]
@@ -215,9 +228,12 @@ def _draw_real(
     source = sources[int(rng.integers(len(sources)))]
     of_source = [entry for entry in real if entry[0].startswith(source)]
     _, image, labels, box = of_source[int(rng.integers(len(of_source)))]
-    target = max(rng.uniform(13.0, 21.0), 8.0 + 112.0 * box / min(image.shape))
+    least = plan.crop - 2 * MARGIN  # a crop may reach into the margins
+    target = max(rng.uniform(13.0, 21.0), 8.0 + least * box / min(image.shape))
     small, truth = resampled(image, labels, target / box)
     assert truth is not None
     top, bottom, left, right = find_frame(small)  # as in use, where a frame is cut off first
     sample = small[top:bottom, left:right], truth[top:bottom, left:right]
+    if rng.random() < plan.overlay_share:
+        sample = overlay(rng, *sample, target)
     return part_of(rng, *sample, plan.crop) if rng.random() < 2 * plan.rough_share else sample

@@ -38,7 +38,7 @@ class TileSettings:
 
     limit: int = 1536
     side: int = 1024
-    halo: int = 160
+    halo: int = 288
     blend: int = 32
     multiple: int = 8
 

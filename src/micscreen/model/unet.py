@@ -50,7 +50,7 @@ class UNetConfig:
     classes: int = len(CLASSES)
     widths: tuple[int, int, int, int] = (24, 48, 80, 144)
     blocks: int = 2
-    dilations: tuple[int, ...] = (1, 2, 4)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
 
     def __post_init__(self) -> None:
         if len(self.widths) != 4 or min(self.widths) < 1 or self.channels < 1 or self.classes < 2:
@@ -105,6 +105,7 @@ def build_unet(config: UNetConfig | None = None) -> torch.nn.Module:
     class UNet(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
+            self.config = shape
             half, quarter, eighth, deep = shape.widths
             self.stem = _conv(shape.channels, half, 2)
             self.down4 = nn.Sequential(_conv(half, quarter, 2), _conv(quarter, quarter))

@@ -1,4 +1,4 @@
-"""The trainable network again, from an ONNX file that the training exported."""
+"""The trainable network again, from a checkpoint or an ONNX file that the training exported."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ def network_from_onnx(path: Path) -> Any:
             normalise.running_mean.zero_()
             normalise.running_var.fill_(1.0 - normalise.eps)
     return net.eval()
+
+
+def network_from(path: Path) -> Any:
+    """Return the network of a checkpoint, with averaged weights, or of an exported ONNX file."""
+    import torch
+
+    if path.suffix == ".onnx":
+        return network_from_onnx(path)
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    net = build_unet(UNetConfig(**saved["config"]))
+    net.load_state_dict(saved["average"])
+    return net
 
 
 def _in_order(net: Any) -> list[tuple[Any, Any]]:

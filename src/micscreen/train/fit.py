@@ -17,12 +17,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from micscreen.errors import DeviceError, MissingDependencyError, ModelError, UsageError
+from micscreen.errors import DeviceError, MissingDependencyError, UsageError
 from micscreen.model.loss import loss_of
 from micscreen.model.team import Team
 from micscreen.model.unet import UNetConfig, build_unet
-from micscreen.model.unfold import network_from_onnx
-from micscreen.samples import BatchPlan, RealPicture, chunk_batches
+from micscreen.model.unfold import network_from
+from micscreen.samples import BatchPlan, RealPicture, ahead, chunk_batches
 
 STEPS_PER_CHUNK: Final = 64
 
@@ -58,6 +58,11 @@ class FitSettings:
         Share of samples onto which objects of real pictures are copied.
     rough_share
         Share of simulated samples that are made rougher; of real ones four times as many.
+    overlay_share
+        Share of real pictures onto which simulated contaminants are painted.
+    precision
+        Of the convolutions: ``float32``, or ``bfloat16``, which is faster where the machine has it
+        (AVX512-BF16, AMX, CUDA); weights and loss stay float32.
     device
         ``auto``, ``cpu`` or ``cuda``.
     """
@@ -66,7 +71,7 @@ class FitSettings:
     steps: int = 0
     minutes: float = 0.0
     batch: int = 8
-    crop: int = 208
+    crop: int = 256
     rate: float = 3e-3
     decay: float = 1e-2
     ema: float = 0.997
@@ -74,11 +79,15 @@ class FitSettings:
     real_share: float = 0.12
     paste_share: float = 0.08
     rough_share: float = 0.1
+    overlay_share: float = 0.3
+    precision: str = "float32"
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.steps <= 0 and self.minutes <= 0:
             raise UsageError("training needs an end", hint="give --steps or --minutes")
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"there is no precision {self.precision!r}", hint="float32, bfloat16")
         if self.crop % UNetConfig().multiple:
             raise UsageError(f"the crop of {self.crop} px is no multiple of 16")
 
@@ -138,12 +147,12 @@ def fit(
 
     device = open_device(settings.device)
     team = team or Team()
-    state = _Training(settings, device, out, team)
-    if start and state.steps == 0:
-        state.begin_with(start)
+    state = _Training(settings, device, out, team, start)
     share = settings.batch // team.size
-    shares = (settings.real_share, settings.paste_share, settings.rough_share)
-    plan = BatchPlan(STEPS_PER_CHUNK, share, settings.crop, *shares, team.rank, team.size)
+    kinds = "real_share", "paste_share", "rough_share", "overlay_share"
+    shares = {kind: getattr(settings, kind) for kind in kinds}
+    part = {"part": team.rank, "parts": team.size}
+    plan = BatchPlan(STEPS_PER_CHUNK, share, settings.crop, **shares, **part)
     session = 0
     while state.progress() < 1.0 and (most_chunks is None or session < most_chunks):
         rng = np.random.default_rng([settings.seed, state.chunk, 50])
@@ -151,7 +160,7 @@ def fit(
         paths = state.choose_shards(rng, present) if settings.real_share < 1 else []
         jitter = np.random.default_rng([settings.seed, state.chunk, 51, team.rank])
         total, spent, began = 0.0, 0.0, time.monotonic()
-        for images, classes in chunk_batches(rng, jitter, paths, pictures, plan):
+        for images, classes in ahead(chunk_batches(rng, jitter, paths, pictures, plan)):
             if state.progress() >= 1.0:
                 break
             batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
@@ -167,30 +176,41 @@ def fit(
 class _Training:
     """Weights, optimiser and place in the schedule; all of it lives in one checkpoint."""
 
-    def __init__(self, settings: FitSettings, device: Any, out: Path, team: Team) -> None:
+    def __init__(
+        self, settings: FitSettings, device: Any, out: Path, team: Team, start: Path | None
+    ) -> None:
         import torch
 
         self.settings, self.path, self.team = settings, out / "last.pt", team
         self.chunk, self.steps, self.elapsed = 0, 0, 0.0
         self.seen: list[str] = []
         torch.manual_seed(settings.seed)
-        self.config = UNetConfig()
-        self.net = build_unet(self.config).to(device, memory_format=torch.channels_last).train()
+        out.mkdir(parents=True, exist_ok=True)
+        saved = None
+        if self.path.exists():
+            saved = torch.load(self.path, map_location=device, weights_only=True)
+            self._check(saved["settings"])
+        if saved:
+            net = build_unet(UNetConfig(**saved["config"]))
+        else:
+            net = network_from(start) if start else build_unet(UNetConfig())
+        self.net = net.to(device, memory_format=torch.channels_last).train()
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.rate, weight_decay=settings.decay
         )
-        out.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._restore(torch.load(self.path, map_location=device, weights_only=True))
+        if saved:
+            self._restore(saved)
 
-    def _restore(self, saved: dict[str, Any]) -> None:
-        if saved["settings"] != asdict(self.settings):
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        if settings != asdict(self.settings):
             raise UsageError(
                 "this training was begun with other settings",
                 where=self.path,
-                hint=f"it had {saved['settings']}",
+                hint=f"it had {settings}",
             )
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
         self.net.load_state_dict(saved["net"])
         self.average = saved["average"]
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -202,24 +222,6 @@ class _Training:
         by_steps = self.steps / self.settings.steps if self.settings.steps else 0.0
         minutes = self.settings.minutes
         return max(by_steps, self.elapsed / (60.0 * minutes) if minutes else 0.0)
-
-    def begin_with(self, start: Path) -> None:
-        """Take the first weights from a checkpoint or an ONNX file."""
-        import torch
-
-        if start.suffix == ".onnx":
-            weights = network_from_onnx(start).state_dict()
-        else:
-            weights = torch.load(start, map_location="cpu", weights_only=True)["average"]
-        try:
-            self.net.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ModelError(
-                "these weights are of a network of another shape",
-                where=start,
-                hint="Start from nothing, or from weights of this version of micscreen.",
-            ) from error
-        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
 
     def choose_shards(self, rng: np.random.Generator, present: Sequence[Path]) -> list[Path]:
         """Choose two shards, those that were not seen yet first."""
@@ -245,7 +247,10 @@ class _Training:
                 if isinstance(layer, torch.nn.BatchNorm2d):
                     layer.eval()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = loss_of(self.net(images), classes)
+        low = self.settings.precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
+            logits = self.net(images)
+        loss = loss_of(logits.float(), classes)
         loss.backward()
         gradients = [weight.grad for weight in self.net.parameters()]
         self.elapsed = self.team.mean(gradients, self.elapsed + spent)
@@ -272,7 +277,7 @@ class _Training:
             return {}
         saved = {
             "settings": asdict(self.settings),
-            "config": self.config.as_dict(),
+            "config": self.net.config.as_dict(),
             "net": self.net.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),

@@ -17,8 +17,8 @@ from micscreen.cleaning import CleanSettings, clean
 from micscreen.evaluate import mask_on
 from micscreen.io.files import write_whole
 from micscreen.micrograph import Micrograph
-from micscreen.model.unet import UNetConfig, build_unet
-from micscreen.model.unfold import network_from_onnx
+from micscreen.model.unet import UNetConfig
+from micscreen.model.unfold import network_from
 from micscreen.model.weights import ModelSpec
 from micscreen.picks import CLASS_NAMES
 from micscreen.preprocess import NORMALISATION
@@ -107,7 +107,7 @@ def tune(
     shards = make_scenes(out / "scenes", settings, tell) if settings.fit.real_share < 1 else None
     history = read_history(out)
     if not history:
-        first = judge(start_network(start), apart) if start and apart else None
+        first = judge(network_from(start), apart) if start and apart else None
         history.append(_keep(out, {"round": 0}, first))
         tell(history[-1])
     while not _ended(settings, history):
@@ -115,7 +115,7 @@ def tune(
         last = fit(settings.fit, shards, out, learnt, start=start, most_chunks=1, tell=rows.append)
         if not rows:
             break
-        found = judge(_network(last), apart) if apart else None
+        found = judge(network_from(last), apart) if apart else None
         row = {"round": len(history), "steps": rows[0]["steps"], "loss": rows[0]["loss"]}
         better = found is None or found.agreement > best_agreement(history)
         if better:
@@ -182,21 +182,6 @@ def read_history(out: Path) -> list[dict[str, Any]]:
 def best_agreement(history: Sequence[Mapping[str, Any]]) -> float:
     """Return the best agreement so far; below all if there is none."""
     return max((row["agreement"] for row in history if "agreement" in row), default=-1.0)
-
-
-def start_network(start: Path) -> Any:
-    """Return the network that a file holds: ONNX, or a checkpoint."""
-    return network_from_onnx(start) if start.suffix == ".onnx" else _network(start)
-
-
-def _network(checkpoint: Path) -> Any:
-    """Return the network of a checkpoint, with its averaged weights."""
-    import torch
-
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    net = build_unet(UNetConfig(**saved["config"]))
-    net.load_state_dict(saved["average"])
-    return net
 
 
 def _keep(out: Path, row: dict[str, Any], found: Judgement | None) -> dict[str, Any]:
