@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,73 @@ def network_from(path: Path) -> Any:
     net = build_unet(UNetConfig(**saved["config"]))
     net.load_state_dict(saved["average"])
     return net
+
+
+def grown(net: Any, config: UNetConfig) -> Any:
+    """Return a network of a shape that may have more blocks than `net` has, with its weights.
+
+    What is new adds little at first: a tenth of its normalised answer.
+
+    Raises
+    ------
+    ModelError
+        When the shapes differ in more than blocks.
+    """
+    import torch
+
+    larger = build_unet(config)
+    try:
+        new, lost = larger.load_state_dict(net.state_dict(), strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"{net.config} cannot grow into {config}") from error
+    if lost:
+        raise ModelError(f"{net.config} cannot grow into {config}", hint=f"no place for {lost}")
+    layers = dict(larger.named_modules())
+    with torch.no_grad():
+        for name in {key.rsplit(".", 1)[0] for key in new}:
+            if isinstance(layers[name], torch.nn.BatchNorm2d):
+                layers[name].weight.fill_(0.1)
+    return larger
+
+
+def renormalise(net: Any, batches: Iterable[Any]) -> None:
+    """Give folded normalisation layers the statistics of some batches; answers stay the same.
+
+    A network that comes from ONNX has layers that normalise nothing (see `network_from_onnx`);
+    afterwards it can be trained with normalisation again.
+
+    Parameters
+    ----------
+    net
+        In evaluation mode afterwards.
+    batches
+        Tensors (n, 3, h, w).
+    """
+    import torch
+
+    pairs = [(conv, norm) for conv, norm in _in_order(net) if norm is not None]
+    seen: dict[Any, list[Any]] = {conv: [] for conv, _ in pairs}
+
+    def keep(conv: Any, given: Any, answer: Any) -> None:
+        flat = answer.detach().transpose(0, 1).flatten(1)  # (channels, n h w)
+        seen[conv].append(torch.stack([flat.mean(1), flat.square().mean(1)]))
+
+    hooks = [conv.register_forward_hook(keep) for conv, _ in pairs]
+    with torch.no_grad():
+        for batch in batches:
+            net.eval()(batch)
+    for hook in hooks:
+        hook.remove()
+    with torch.no_grad():
+        for conv, norm in pairs:
+            mean, square = torch.stack(seen[conv]).mean(0)
+            variance = (square - mean.square()).clamp(min=1e-6)
+            gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+            shift = norm.bias - norm.running_mean * gain
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+            norm.bias.copy_(shift + mean * gain)
 
 
 def _in_order(net: Any) -> list[tuple[Any, Any]]:

@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from micscreen.errors import DeviceError, MissingDependencyError, UsageError
 from micscreen.model.loss import loss_of
 from micscreen.model.team import Team
 from micscreen.model.unet import UNetConfig, build_unet
-from micscreen.model.unfold import network_from
+from micscreen.model.unfold import grown, network_from, renormalise
 from micscreen.samples import BatchPlan, RealPicture, ahead, chunk_batches
 
 STEPS_PER_CHUNK: Final = 64
@@ -63,6 +63,8 @@ class FitSettings:
     precision
         Of the convolutions: ``float32``, or ``bfloat16``, which is faster where the machine has it
         (AVX512-BF16, AMX, CUDA); weights and loss stay float32.
+    soften
+        Divides the logits of the weights to begin with: the sharpness of their export, undone.
     device
         ``auto``, ``cpu`` or ``cuda``.
     """
@@ -81,6 +83,7 @@ class FitSettings:
     rough_share: float = 0.1
     overlay_share: float = 0.3
     precision: str = "float32"
+    soften: float = 1.0
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -159,6 +162,8 @@ def fit(
         present = sorted(shards.glob("shard-*.npz")) if shards else []
         paths = state.choose_shards(rng, present) if settings.real_share < 1 else []
         jitter = np.random.default_rng([settings.seed, state.chunk, 51, team.rank])
+        if state.folded and settings.settle > 0:
+            state.unfold(shards, pictures, replace(plan, steps=8))
         total, spent, began = 0.0, 0.0, time.monotonic()
         for images, classes in ahead(chunk_batches(rng, jitter, paths, pictures, plan)):
             if state.progress() >= 1.0:
@@ -193,12 +198,17 @@ class _Training:
         if saved:
             net = build_unet(UNetConfig(**saved["config"]))
         else:
-            net = network_from(start) if start else build_unet(UNetConfig())
+            net = grown(network_from(start), UNetConfig()) if start else build_unet(UNetConfig())
+        if start and not saved:
+            with torch.no_grad():
+                net.head.weight /= settings.soften
+                net.head.bias /= settings.soften
         self.net = net.to(device, memory_format=torch.channels_last).train()
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.rate, weight_decay=settings.decay
         )
+        self.folded = not saved and start is not None and start.suffix == ".onnx"
         if saved:
             self._restore(saved)
 
@@ -222,6 +232,20 @@ class _Training:
         by_steps = self.steps / self.settings.steps if self.settings.steps else 0.0
         minutes = self.settings.minutes
         return max(by_steps, self.elapsed / (60.0 * minutes) if minutes else 0.0)
+
+    def unfold(self, shards: Path | None, real: Sequence[RealPicture], plan: BatchPlan) -> None:
+        """Take the statistics of normalisation that an ONNX file has not from a few batches."""
+        import torch
+
+        plan = replace(plan, part=0, parts=1)  # all processes see the same
+        rngs = [np.random.default_rng([self.settings.seed, part]) for part in (52, 53)]
+        paths = sorted(shards.glob("shard-*.npz"))[:2] if shards else []
+        batches = chunk_batches(*rngs, paths, real, plan)
+        device = next(self.net.parameters()).device
+        renormalise(self.net, (torch.from_numpy(images).to(device) for images, _ in batches))
+        self.net.train()
+        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.folded = False
 
     def choose_shards(self, rng: np.random.Generator, present: Sequence[Path]) -> list[Path]:
         """Choose two shards, those that were not seen yet first."""
