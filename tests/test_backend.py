@@ -242,9 +242,26 @@ def test_packaged_weights_are_the_registered_ones() -> None:
     if not files:
         pytest.skip("no weights in this checkout")
     index = json.loads((DATA / "models.json").read_text())
-    assert {entry["file"] for entry in index["models"].values()} == files
+    entries = [*index["models"].values()]
+    entries += [entry["int8"] for entry in entries if "int8" in entry]
+    assert {entry["file"] for entry in entries} == files
+    assert all(sha256_of(DATA / entry["file"]) == entry["sha256"] for entry in entries)
     for name in ("default", *index["models"]):
         assert open_backend(name, device="cpu").spec.sha256 == sha256_of(model_path(name))
+
+
+def test_the_cpu_runs_packaged_weights_in_int8() -> None:
+    """On the CPU the default weights are the int8 twin, known by the name and sha256 of the float32
+    file, and answer nearly the same; the path of the file runs float32.
+    """
+    plain, twin = open_backend(model_path(), device="cpu"), open_backend(device="cpu")
+    assert "int8" in open_backend(device="auto").device or "cuda" in open_backend().device
+    assert "int8" in twin.device
+    assert twin.spec == plain.spec
+    channels = np.random.default_rng(0).standard_normal((1, 3, 160, 160)).astype(np.float32)
+    exact = OnnxBackend(model_path()).predict(channels)
+    close = twin.predict(channels)
+    assert 1e-6 < np.abs(close - exact).mean() < 0.02
 
 
 def test_registering_makes_weights_the_default_and_damage_is_noticed(
@@ -262,3 +279,19 @@ def test_registering_makes_weights_the_default_and_damage_is_noticed(
         handle.write(b"x")
     with pytest.raises(ModelError, match="damaged"):
         model_path("default")
+
+
+def test_an_int8_twin_goes_with_its_weights_and_its_damage_is_noticed(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`register` finds the twin beside the weights; a byte more in it and the CPU refuses it."""
+    monkeypatch.setattr(weights, "DATA", tmp_path)
+    for name in ("tiny-7.onnx", "tiny-7-int8.onnx"):
+        (tmp_path / name).write_bytes(tiny.read_bytes())
+    weights.register(tmp_path / "tiny-7.onnx")
+    assert weights.int8_twin(tmp_path / "tiny-7.onnx") == tmp_path / "tiny-7-int8.onnx"
+    assert weights.int8_twin(tiny) is None
+    with (tmp_path / "tiny-7-int8.onnx").open("ab") as handle:
+        handle.write(b"x")
+    with pytest.raises(ModelError, match="damaged"):
+        open_backend(device="cpu")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from micscreen.errors import MicrographError, UsageError
-from micscreen.preprocess import back, enlarge, normalise, prepare
+from micscreen.preprocess import BINS, _percentiles, back, enlarge, normalise, prepare
 from synthetic import BOX, field
 
 
@@ -51,6 +51,31 @@ def test_normalisation_is_what_its_name_says() -> None:
     np.testing.assert_allclose(channels[0], expected, atol=1e-4)
     assert abs(np.median(channels[1])) < 1e-4
     assert abs(np.median(channels[2])) < 1e-4
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["normal", "whole", "outlier", "flat", "edges"]),
+    st.floats(0, 100),
+)
+def test_percentiles_are_those_of_numpy(h: int, w: int, seed: int, kind: str, at: float) -> None:
+    """Whatever the values, the percentiles by histogram are exactly those by sorting."""
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((h, w))
+    if kind == "whole":
+        image = np.round(image)
+    elif kind == "outlier":
+        image[0, 0] = rng.choice([-1e30, 1e30])
+    elif kind == "flat":
+        image[:] = 3
+    elif kind == "edges":  # on the borders of the bins, where a histogram may decide either way
+        image = rng.integers(0, BINS + 1, (h, w)) / BINS
+    image = image.astype(np.float32)
+    expected = np.percentile(image.astype(np.float64), [at, 50.0])
+    np.testing.assert_allclose(_percentiles(image, at, 50.0), expected, rtol=1e-12, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=15)

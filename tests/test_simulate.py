@@ -14,6 +14,7 @@ from micscreen.simulate import (
     Recipe,
     detector,
     optics,
+    overlay,
     picks_on_bad,
     simulate_micrograph,
     simulate_scene,
@@ -211,3 +212,24 @@ def test_lattices_lie_within_the_picture_and_fill_it() -> None:
         points = scatter(np.random.default_rng(seed), (200, 200), 16.0, "lattice")
         assert len(points) > 20
         assert ((points >= 0) & (points < 200)).all()
+
+
+def test_contaminants_on_a_real_picture_are_in_its_truth() -> None:
+    """What was painted and can be seen is bad, what was bad or ignored stays so, and the rest of
+    the picture and both inputs stay as they were.
+    """
+    rng = np.random.default_rng(3)
+    image = rng.normal(100, 7, (200, 220)).astype(np.float32)
+    classes = np.zeros(image.shape, np.uint8)
+    classes[:20], classes[-5:] = 3, 255
+    before = image.copy(), classes.copy()
+    painted, truth = overlay(rng, image, classes, 16.0, ("ice",))
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(classes, before[1])
+    ice = truth == ICE
+    assert ice.sum() > 50
+    assert painted[ice].mean() < image[ice].mean() - 3
+    np.testing.assert_array_equal(truth[:20], 3)
+    np.testing.assert_array_equal(truth[-5:], 255)
+    untouched = cv2.erode((truth == 0).astype(np.uint8), np.ones((41, 41))) > 0
+    assert np.abs(painted - image)[untouched].max() < 1.0

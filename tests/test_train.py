@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from micscreen import evaluate
 from micscreen.errors import DeviceError, ModelError, UsageError
 from micscreen.model import unet
 from micscreen.model.backend import FakeBackend, open_backend
-from micscreen.samples import draw_crop, load_real, resampled, write_shard
+from micscreen.samples import ahead, draw_crop, load_real, resampled, write_shard
 from micscreen.simulate import Recipe
 from micscreen.train import __main__ as command
 from micscreen.train import fit as fitting
@@ -305,3 +306,32 @@ def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
     saved = torch.load(out / "last.pt", weights_only=True)
     assert saved["steps"] == 2
     assert all(torch.isfinite(value).all() for value in saved["net"].values())
+
+
+def test_bfloat16_trains_to_float32_weights(shards: Path, tmp_path: Path) -> None:
+    """With bfloat16 convolutions the loss falls too, and the checkpoint is float32."""
+    settings = FitSettings(
+        steps=160, batch=4, crop=64, rate=0.02, real_share=0.0, device="cpu", precision="bfloat16"
+    )
+    path = fit(settings, shards, tmp_path)
+    losses = [json.loads(line)["loss"] for line in (path.parent / "log.jsonl").open()]
+    assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:5])
+    assert {v.dtype for k, v in weights(path).items() if k.endswith("weight")} == {torch.float32}
+    with pytest.raises(UsageError, match="precision"):
+        FitSettings(steps=1, precision="float8")
+
+
+def test_samples_are_made_ahead_and_an_error_on_the_way_is_raised() -> None:
+    """The items come in their order, and what goes wrong while one is made is raised."""
+
+    def items() -> Iterator[tuple[Any, Any]]:
+        for i in range(3):
+            yield i, i
+        raise ValueError("the fourth")
+
+    coming = ahead(items())
+    assert next(coming) == (0, 0)
+    assert next(coming) == (1, 1)
+    assert next(coming) == (2, 2)
+    with pytest.raises(ValueError, match="the fourth"):
+        next(coming)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from micscreen.errors import MicrographFormatError, ModelError, UsageError
 from micscreen.io.labels import as_classes, label_kind, read_label
 from micscreen.model.backend import open_backend
+from micscreen.model.weights import model_path
 from micscreen.train import fit as fitting
 from micscreen.train.fit import FitSettings
 from micscreen.train.labelled import hold_out, read_labelled
@@ -207,9 +209,47 @@ def test_the_packaged_weights_are_trained_on_as_they_are() -> None:
     """The network from the ONNX file answers as the file does; another file is refused."""
     from micscreen.model.export import parity
     from micscreen.model.unfold import network_from_onnx
-    from micscreen.model.weights import model_path
 
     assert parity(network_from_onnx(model_path()), model_path()) < 1e-4
     with pytest.raises(ModelError, match="no training can start"):
         network_from_onnx(Path(__file__))
     assert FitSettings(steps=1).crop % fitting.UNetConfig().multiple == 0
+
+
+def test_a_network_grows_and_gets_its_normalisation_back() -> None:
+    """Weights from ONNX go on in a network with one block more, nearly as they were; given the
+    statistics of a batch, the normalisation works again and the answers stay.
+    """
+    from micscreen.model.unet import UNetConfig, build_unet
+    from micscreen.model.unfold import grown, network_from, renormalise
+
+    torch.manual_seed(0)
+    small = network_from(model_path())
+    config = replace(small.config, dilations=(*small.config.dilations, 2))
+    net = grown(small, config).eval()
+    batch = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        before, first = small(batch).softmax(1), net(batch)
+        assert (first.softmax(1) - before).abs().mean() < 0.02
+        renormalise(net, [batch])
+        torch.testing.assert_close(net(batch), first, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(net.train()(batch), first, atol=0.05, rtol=0.05)
+    with pytest.raises(ModelError, match="cannot grow"):
+        grown(small, UNetConfig(widths=(8, 8, 8, 8)))
+    with pytest.raises(ModelError, match="cannot grow"):
+        grown(build_unet(config), small.config)
+
+
+def test_quantised_weights_answer_as_before(tmp_path: Path) -> None:
+    """The int8 twin is a third of the size, keeps the metadata, and hardly answers otherwise."""
+    from micscreen.model.backend import OnnxBackend
+    from micscreen.train.quantise import calibration_pictures, quantise
+
+    twin = tmp_path / "int8.onnx"
+    quantise(model_path(), twin, scenes=3)
+    assert twin.stat().st_size < model_path().stat().st_size / 3
+    assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
+    exact, close = OnnxBackend(model_path()), OnnxBackend(twin)
+    assert replace(close.spec, sha256="") == replace(exact.spec, sha256="")
+    picture = next(calibration_pictures(1, 5))[:, :, :320, :320]
+    assert np.abs(exact.predict(picture) - close.predict(picture)).mean() < 0.02

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.errors import DeviceError, MissingDependencyError, ModelError
-from micscreen.model.weights import ModelSpec, model_path, spec_from
+from micscreen.model.weights import ModelSpec, int8_twin, model_path, sha256_of, spec_from
 from micscreen.picks import CLASS_NAMES
 
 CUDA_HINT: Final = (
@@ -56,7 +57,8 @@ def open_backend(
         Name of packaged weights, or path of an ONNX file.
     device
         `cpu`; `cuda`, `cuda:1` or `cuda:0,1` (calls take turns); or `auto`: CUDA when ONNX Runtime
-        has it and it works, else the CPU. The result's `device` says which.
+        has it and it works, else the CPU. The result's `device` says which. On the CPU packaged
+        weights run in int8; give the path of their file to run it as it is.
     threads
         CPU threads per call; 1 is best when several workers share the network, None lets ONNX
         Runtime take all cores.
@@ -73,7 +75,7 @@ def open_backend(
     if kind not in ("auto", "cpu", "cuda") or (numbers and kind != "cuda"):
         raise DeviceError(f"there is no device {device!r}", hint="auto, cpu, cuda, cuda:0,1")
     if kind == "cpu":
-        return OnnxBackend(path, threads=threads)
+        return _on_cpu(path, threads)
     if kind == "auto":
         return _automatic(path, threads)
     try:
@@ -91,7 +93,18 @@ def _automatic(path: Path, threads: int | None) -> Backend:
             return OnnxBackend(path, cuda=0)
         except DeviceError:
             pass  # Built for CUDA, but no driver or device: the choice is ours, `device` tells it.
-    return OnnxBackend(path, threads=threads)
+    return _on_cpu(path, threads)
+
+
+def _on_cpu(path: Path, threads: int | None) -> Backend:
+    """Open on the CPU; packaged weights in their int8 form, which is three times as fast."""
+    twin = int8_twin(path)
+    if twin is None:
+        return OnnxBackend(path, threads=threads)
+    backend = OnnxBackend(twin, threads=threads)
+    backend.spec = replace(backend.spec, sha256=sha256_of(path))  # the same weights, rounded
+    backend.device = "cpu (onnxruntime, int8)"
+    return backend
 
 
 def _on_cuda(path: Path, number: int) -> Backend:

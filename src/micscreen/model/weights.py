@@ -132,14 +132,7 @@ def model_path(model: str = "default") -> Path:
     index = _index()
     name = index["default"] if model == "default" else model
     if name in index["models"]:
-        path: Path = DATA / index["models"][name]["file"]
-        if not path.is_file() or sha256_of(path) != index["models"][name]["sha256"]:
-            raise ModelError(
-                "the packaged weights are missing or damaged",
-                where=path,
-                hint="Install again: pip install --force-reinstall micscreen",
-            )
-        return path
+        return _packaged(index["models"][name])
     given = Path(model).expanduser()
     if given.is_file():
         return given
@@ -149,6 +142,33 @@ def model_path(model: str = "default") -> Path:
         where=model,
         hint=f"Known names: {names}. Or give the path of an ONNX file.",
     )
+
+
+def int8_twin(path: Path) -> Path | None:
+    """Return the int8 form of packaged weights, which is for CPUs; None when there is none.
+
+    Raises
+    ------
+    ModelError
+        When it is not what it was when released.
+    """
+    for entry in _index()["models"].values():
+        twin = entry.get("int8")
+        if twin and path == DATA / entry["file"]:
+            return _packaged(twin)
+    return None
+
+
+def _packaged(entry: Mapping[str, Any]) -> Path:
+    """Return the path of a packaged file; ModelError when it is not what it was when released."""
+    path: Path = DATA / entry["file"]
+    if not path.is_file() or sha256_of(path) != entry["sha256"]:
+        raise ModelError(
+            "the packaged weights are missing or damaged",
+            where=path,
+            hint="Install again: pip install --force-reinstall micscreen",
+        )
+    return path
 
 
 def model_card(name: str, sha256: str) -> str:
@@ -180,9 +200,18 @@ def sha256_of(path: Path) -> str:
 
 
 def register(path: Path) -> None:
-    """Write weights that lie in the package into `models.json`, as the default ones."""
+    """Write weights that lie in the package into `models.json`, as the default ones.
+
+    Their int8 twin, when it lies beside them, goes with them.
+    """
     index = _index()
-    index["models"][path.stem] = {"file": path.name, "sha256": sha256_of(DATA / path.name)}
+    files = {"": path.name, "int8": f"{path.stem}-int8.onnx"}
+    about = {
+        kind: {"file": file, "sha256": sha256_of(DATA / file)}
+        for kind, file in files.items()
+        if (DATA / file).is_file()
+    }
+    index["models"][path.stem] = about.pop("") | about
     index["default"] = path.stem
     (DATA / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 

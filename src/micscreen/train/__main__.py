@@ -29,6 +29,7 @@ from micscreen.samples import load_real, write_shard
 from micscreen.simulate import Recipe
 from micscreen.train.contrast import contrast_report
 from micscreen.train.fit import FitSettings, fit
+from micscreen.train.quantise import quantise
 from micscreen.train.ship import export
 
 
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = (given.box_px, given.good_bias, given.sharpness)
         worst = export(given.checkpoint, given.onnx, given.version, *sizes)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
+    elif given.command == "quantise":
+        quantise(given.onnx, given.int8)
     elif given.command == "contrast":
         print(contrast_report(given.shards, given.real))
     else:
@@ -100,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--version", default="1")
     for name, default in (("--box-px", 16.0), ("--good-bias", 0.0), ("--sharpness", 1.0)):
         exporting.add_argument(name, type=float, default=default)
+    smaller = commands.add_parser("quantise", help="write the int8 twin of exported weights")
+    smaller.add_argument("--onnx", type=Path, required=True)
+    smaller.add_argument("--int8", type=Path, required=True)
     contrast = commands.add_parser("contrast", help="fit and measure the contrast decision")
     contrast.add_argument("--shards", type=Path)
     contrast.add_argument("--real", type=Path, help="folder with images/ and labels/")

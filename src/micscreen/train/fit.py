@@ -238,9 +238,10 @@ class _Training:
         import torch
 
         plan = replace(plan, part=0, parts=1)  # all processes see the same
-        rngs = [np.random.default_rng([self.settings.seed, part]) for part in (52, 53)]
+        shuffle = np.random.default_rng([self.settings.seed, 52])
+        jitter = np.random.default_rng([self.settings.seed, 53])
         paths = sorted(shards.glob("shard-*.npz"))[:2] if shards else []
-        batches = chunk_batches(*rngs, paths, real, plan)
+        batches = chunk_batches(shuffle, jitter, paths, real, plan)
         device = next(self.net.parameters()).device
         renormalise(self.net, (torch.from_numpy(images).to(device) for images, _ in batches))
         self.net.train()
