@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "evaluate": "Measure a network on your own labelled micrographs.",
     "model": "Bring MicrographCleaner's weights: import a Keras model.",
     "compat": "Run MicrographCleaner's command line here: cleanmics.",
+    "simulate": "Simulate micrographs with known truth, to measure and to train with.",
     "demo": "Simulate a few micrographs and screen them.",
 }
 

@@ -21,6 +21,27 @@ COORDINATE_FORMATS: Final = (
 )
 """The keys of `micscreen.io.FORMATS`, here so that `--help` need not load the formats."""
 
+SIMULATED_KINDS: Final = (
+    "mixed",
+    "clean",
+    "empty",
+    "dense",
+    "film",
+    "ice",
+    "discs",
+    "beads",
+    "fibres",
+    "crystalline",
+    "aggregate",
+    "clumps",
+    "network",
+    "vacuum",
+    "crack",
+    "beam",
+    "drifted",
+)
+"""The keys of `micscreen.simulate.KINDS`, likewise."""
+
 MASK_FORMATS: Final = ("tif", "mrc", "png", "npy")
 
 THRESHOLD_HELP: Final = (

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from micscreen.simulate.dirt import paint_beads, paint_beam, paint_crack, paint_fibres
 from micscreen.simulate.layers import (
     AGGREGATE,
     CRYSTALLINE,
@@ -290,8 +291,11 @@ def paint_crystalline(rng: np.random.Generator, layers: Layers, whole: float = 0
     kind = rng.random()
     if kind < 0.4:  # skewed dark blotches
         blotch = np.exp(rng.uniform(0.5, 1.0) * band(rng, shape, size)).astype(np.float32)
-    elif kind < 0.65:  # grains with borders
+    elif kind < 0.6:  # grains with borders
         blotch = _grains(rng, shape, size)
+    elif kind < 0.72:  # leopard skin: dark spots of one size on an even ground
+        spots = band(rng, shape, rng.uniform(0.8, 2.5) * layers.box_size)
+        blotch = _step(spots - rng.uniform(0.6, 1.4), rng.uniform(0.08, 0.3))
     else:  # clouds over many lengths
         blotch = clouds(rng, shape, rng.uniform(0.8, 1.6), finest=2.0) + band(rng, shape, size)
     blotch = (blotch - blotch.mean()) / max(float(blotch.std()), 1e-9)
@@ -360,5 +364,9 @@ PAINTERS: dict[str, Callable[[np.random.Generator, Layers], None]] = {
     "crystalline": paint_crystalline,
     "vacuum": paint_vacuum,
     "discs": paint_discs,
+    "beads": paint_beads,
+    "fibres": paint_fibres,
+    "crack": paint_crack,
+    "beam": paint_beam,
 }
 """Every contaminant by its name in a `Recipe`."""

@@ -104,6 +104,33 @@ def _from_bytes(grey: Labels, low: float, high: float) -> Image:
     return (grey.astype(np.float32) * np.float32((high - low) / 255.0)) + np.float32(low)
 
 
+def gain_errors(rng: np.random.Generator, image: Image) -> Image:
+    """Return an image (h, w) whose sensor parts differ a little: steps and stripes that are good.
+
+    A wrong or old gain reference leaves them; nothing of the specimen is hidden.
+    """
+    h, w = image.shape
+    spread = np.float32(image.std())
+    pattern = np.zeros((h, w), np.float32)
+    for axis, side in enumerate((h, w)):
+        if rng.random() < 0.6:  # sensor blocks
+            cuts = np.sort(rng.integers(0, side, int(rng.integers(1, 5))))
+            levels = rng.normal(0, 0.35, len(cuts) + 1)
+            steps = levels[np.searchsorted(cuts, np.arange(side), side="right")]
+        else:  # read-out columns
+            steps = rng.normal(0, 0.12, side)
+        pattern += np.expand_dims(steps, 1 - axis).astype(np.float32)
+    return np.asarray(image + spread * pattern, dtype=np.float32)
+
+
+def hot_pixels(rng: np.random.Generator, image: Image) -> None:
+    """Make single pixels much brighter or darker in place; they hide nothing."""
+    count = int(rng.integers(1, 25))
+    rows = rng.integers(0, image.shape[0], count)
+    columns = rng.integers(0, image.shape[1], count)
+    image[rows, columns] += np.float32(image.std()) * rng.normal(0, 12, count).astype(np.float32)
+
+
 def dead_lines(rng: np.random.Generator, image: Image, classes: Labels) -> None:
     """Overwrite a few rows or columns in place; nobody can say what lies under them (255)."""
     picture, truth = (image, classes) if rng.random() < 0.5 else (image.T, classes.T)

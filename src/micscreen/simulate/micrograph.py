@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 from micscreen.errors import UsageError
+from micscreen.simulate import detector
 from micscreen.simulate import scene as scenes
+from micscreen.simulate.layers import DAMAGED
 from micscreen.simulate.optics import white
 from micscreen.simulate.scene import Recipe, Scene
 
@@ -14,6 +16,7 @@ STRUCTURE_BOX = 20.0
 """Box at which structure is simulated before it is enlarged, px."""
 
 KINDS: dict[str, Recipe] = {
+    "mixed": Recipe(),
     "clean": Recipe(contaminants=(), crowding=0.6),
     "film": Recipe(contaminants=("film",), crowding=0.6),
     "ice": Recipe(contaminants=("ice",), crowding=0.5),
@@ -21,6 +24,15 @@ KINDS: dict[str, Recipe] = {
     "aggregate": Recipe(contaminants=("aggregate",), crowding=0.5),
     "dense": Recipe(contaminants=(), crowding=1.0),
     "vacuum": Recipe(contaminants=("vacuum",), crowding=0.4),
+    "clumps": Recipe(contaminants=("clumps",), crowding=0.5),
+    "network": Recipe(contaminants=("network",), crowding=0.5),
+    "discs": Recipe(contaminants=("discs",), crowding=0.4),
+    "beads": Recipe(contaminants=("beads",), crowding=0.4),
+    "fibres": Recipe(contaminants=("fibres",), crowding=0.5),
+    "crack": Recipe(contaminants=("crack",), crowding=0.5),
+    "beam": Recipe(contaminants=("beam",), crowding=0.5),
+    "drifted": Recipe(contaminants=(), crowding=0.6),
+    "empty": Recipe(contaminants=(), crowding=0.0),
 }
 """The kinds of micrograph that `simulate_micrograph` makes."""
 
@@ -70,10 +82,18 @@ def simulate_micrograph(
     exposure, classes = _exposed(recipe, seed)
     rng = np.random.default_rng([seed, 31])
     size = (shape[1], shape[0])
-    image = cv2.resize(exposure.signal, size, interpolation=cv2.INTER_CUBIC)
+    signal = exposure.signal
+    if kind == "drifted":
+        signal = detector.drifted(rng, signal)
+        classes = np.full_like(classes, DAMAGED)
+    image = cv2.resize(signal, size, interpolation=cv2.INTER_CUBIC)
     noise = exposure.noise * max(1.0, 1.0 / scale)
     image = image + np.float32(noise) * white(rng, shape)
     dose = 30.0 * pixel_size**2  # electrons per px
+    if kind == "mixed":
+        if rng.random() < 0.1:
+            image = detector.gain_errors(rng, image)
+        detector.hot_pixels(rng, image)
     image = np.float32(dose) + image * np.float32(dose**0.5 / max(noise, 1e-6))
     full = cv2.resize(classes, size, interpolation=cv2.INTER_NEAREST)
     grow = (shape[1] / small[1], shape[0] / small[0])

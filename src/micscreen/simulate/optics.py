@@ -40,12 +40,42 @@ class Optics:
         return np.asarray(damped, dtype=np.float32)
 
 
+def physical_optics(
+    defocus: float, voltage: float, pixel_size: float, amplitude: float, b_factor: float
+) -> Optics:
+    """Return the optics of a microscope at model scale.
+
+    Parameters
+    ----------
+    defocus
+        Underfocus, µm.
+    voltage
+        Acceleration voltage, kV.
+    pixel_size
+        Å/px at model scale.
+    amplitude
+        Amplitude contrast as a phase, radians; π/2 with a phase plate.
+    b_factor
+        Of the envelope exp(-B f² / 4), Å².
+    """
+    volts = 1e3 * voltage
+    wavelength = 12.2643 / math.sqrt(volts + 0.978466e-6 * volts**2)  # Å, relativistic
+    first_zero = pixel_size / math.sqrt(wavelength * 1e4 * defocus)
+    return Optics(first_zero, amplitude, pixel_size / math.sqrt(b_factor / 2.0))
+
+
 def draw_optics(rng: np.random.Generator) -> Optics:
-    """Draw optics over the range seen in real sets: strongly underfocused to nearly in focus."""
-    return Optics(
-        first_zero=log_uniform(rng, 0.18, 1.1),
-        amplitude=float(rng.uniform(0.05, 0.25)),
-        envelope=float(rng.uniform(0.18, 0.6)),
+    """Draw the optics of a real set: 0.3 to 5 µm, 200 or 300 kV, now and then a phase plate.
+
+    Boxes have about 100 to 500 Å, so that a pixel at model scale has 5 to 26 Å.
+    """
+    plate = rng.random() < 0.05
+    return physical_optics(
+        defocus=log_uniform(rng, 0.3, 5.0),
+        voltage=300.0 if rng.random() < 0.7 else 200.0,
+        pixel_size=log_uniform(rng, 5.0, 26.0),
+        amplitude=float(rng.uniform(0.9, 1.6) if plate else rng.uniform(0.05, 0.25)),
+        b_factor=log_uniform(rng, 100.0, 4000.0),
     )
 
 

@@ -30,6 +30,10 @@ SHARES = {
     "crystalline": 0.07,
     "vacuum": 0.07,
     "discs": 0.06,
+    "beads": 0.04,
+    "fibres": 0.05,
+    "crack": 0.03,
+    "beam": 0.03,
 }
 """How often each contaminant appears in a picture that has anything bad."""
 
@@ -127,6 +131,10 @@ def simulate_scene(seed: int, recipe: Recipe | None = None) -> Scene:
     classes = truth(image, exposure)
     if rng.random() < recipe.processed_share:
         image = detector.processed(rng, image)
+    if recipe.artefacts and rng.random() < 0.06:
+        image = detector.gain_errors(rng, image)
+    if recipe.artefacts and rng.random() < 0.04:
+        detector.hot_pixels(rng, image)
     if recipe.artefacts and rng.random() < 0.03:
         detector.dead_lines(rng, image, classes)
     if recipe.artefacts and rng.random() < 0.06:
@@ -212,7 +220,7 @@ def _specimen(
     crowding = recipe.crowding
     if crowding is None:
         crowding = 0.0 if rng.random() < 0.12 else float(rng.uniform(0.05, 1.0))
-    diameter = box * rng.uniform(0.35, 0.85)
+    diameter = box * (rng.uniform(0.35, 0.85) if rng.random() < 0.93 else rng.uniform(0.85, 1.1))
     canvas = np.zeros(shape, np.float32)
     points = np.empty((0, 2))
     if crowding > 0.0:
@@ -292,8 +300,8 @@ def truth(image: Image, exposure: Exposure) -> NDArray[np.uint8]:
 def visibility(image: Image, background: NDArray[np.bool_], thing: Thing, spread: float) -> float:
     """How well a thing stands out: below 0.6 hardly at all, from 1 on without doubt.
 
-    The larger of the contrasts of mean grey and of local texture with the good surroundings,
-    scaled so that small things need more of it (Rose criterion) and large ones less.
+    The largest of the contrasts of mean grey, of fine and of coarse texture with the good
+    surroundings, scaled so that small things need more of it (Rose criterion) and large ones less.
     """
     window = _grown(thing, image.shape)
     mask = np.zeros(image.shape, bool)
@@ -310,10 +318,18 @@ def visibility(image: Image, background: NDArray[np.bool_], thing: Thing, spread
         if around.sum() < 60:
             return 1.0
     grey = abs(float(part[inside].mean()) - float(part[around].mean())) / max(spread, 1e-9)
-    fine = part - cv2.GaussianBlur(part, (0, 0), 3.0)
-    ratio = abs(math.log((float(fine[inside].std()) + 1e-9) / (float(fine[around].std()) + 1e-9)))
+    smooth = cv2.GaussianBlur(part, (0, 0), 3.0)
+    fine = _ratio(part - smooth, inside, around)
+    coarse = _ratio(smooth - cv2.GaussianBlur(part, (0, 0), 15.0), inside, around)
     weight = min(1.0, math.sqrt(area) / 14.0)
-    return max(grey * weight / 0.5, ratio * weight / 0.16)
+    patches = min(1.0, math.sqrt(area) / 60.0)  # coarse texture of few patches is chance
+    return max(grey * weight / 0.5, fine * weight / 0.16, coarse * patches / 0.5)
+
+
+def _ratio(texture: Image, inside: NDArray[np.bool_], around: NDArray[np.bool_]) -> float:
+    """Return by how much, as a logarithm, the spread of a texture differs inside and around."""
+    within, without = float(texture[inside].std()), float(texture[around].std())
+    return abs(math.log((within + 1e-9) / (without + 1e-9)))
 
 
 def _grown(thing: Thing, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -14,7 +14,7 @@ from micscreen.simulate.optics import Image, clouds
 Points = NDArray[np.float64]
 """Shape (n, 2), columns x and y, px."""
 
-FAMILIES = ("globular", "shell", "barrel", "rod", "disc", "sphere", "lobes")
+FAMILIES = ("globular", "shell", "barrel", "rod", "disc", "sphere", "lobes", "nanodisc")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ def _assembly(rng: np.random.Generator, family: str) -> tuple[Image, float]:
     elif family == "sphere":
         points = _ball(rng, 50) * 0.8
         sigma = rng.uniform(0.25, 0.35)
+    elif family == "nanodisc":  # a belt of lipid with a protein through and beyond it
+        turn, away = rng.uniform(0, 2 * math.pi, 60), np.sqrt(rng.uniform(0.2, 1, 60)) * 0.85
+        belt = np.stack([away * np.cos(turn), away * np.sin(turn), rng.uniform(-0.2, 0.2, 60)], 1)
+        protein = _ball(rng, 20) * 0.35
+        protein[:, 2] += rng.uniform(-0.2, 0.6)
+        points = np.concatenate([belt, protein])
+        sigma = rng.uniform(0.12, 0.2)
     else:
         lobes = _sphere(rng, int(rng.integers(2, 5))) * 0.6
         points = np.concatenate([lobe + 0.3 * _ball(rng, 8) for lobe in lobes])
@@ -211,8 +218,12 @@ def stamp(
 
 
 def filaments(rng: np.random.Generator, canvas: Image, width: float) -> None:
-    """Add a few long, slightly bent filaments of the given width in px to the canvas (h, w)."""
+    """Add a few long, slightly bent filaments of the given width in px to the canvas (h, w).
+
+    A third of the pictures has tubes, which are hollow, instead.
+    """
     h, w = canvas.shape
+    hollow = rng.random() < 0.33
     for _ in range(int(rng.integers(1, 12))):
         turn = rng.uniform(0, 2 * math.pi)
         turns = turn + np.cumsum(rng.standard_normal(60)) * rng.uniform(0.0, 0.08)
@@ -221,7 +232,12 @@ def filaments(rng: np.random.Generator, canvas: Image, width: float) -> None:
         path += (rng.uniform(0, w), rng.uniform(0, h)) - path[30]
         layer = np.zeros_like(canvas)
         _line(layer, path, max(1, round(width)))
-        canvas += cv2.GaussianBlur(layer, (0, 0), 0.6 + 0.15 * width)
+        soft = cv2.GaussianBlur(layer, (0, 0), 0.6 + 0.15 * width)
+        if hollow and width >= 4:
+            inner = np.zeros_like(canvas)
+            _line(inner, path, max(1, round(0.5 * width)))
+            soft -= 0.8 * cv2.GaussianBlur(inner, (0, 0), 0.6)
+        canvas += soft
 
 
 def vesicles(rng: np.random.Generator, canvas: Image, diameter: float) -> None:
