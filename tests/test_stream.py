@@ -13,6 +13,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from micscreen.errors import JobError
 from micscreen.run.engine import SerialEngine
 from micscreen.run.export import rethreshold
 from micscreen.run.pipeline import Event, Outcome
@@ -29,24 +32,45 @@ from micscreen.run.settings import OutputSettings, WatchSettings
 from micscreen.run.store import Store
 from test_pipeline import asked, data_set, do, outputs, picture, stored, write_mrc
 
-QUICK = WatchSettings(poll=0.05, quiet=0.06, idle_timeout=1.0, notify="no")
+QUICK = WatchSettings(poll=0.05, quiet=0.06, notify="no")
 
 
 def watched(folder: Path, job: str = "stream", watch: WatchSettings = QUICK, **values: Any) -> Any:
-    return asked(folder, job, watch=watch, **values)
+    """Ask for a stream that ends when folder/finish appears."""
+    return asked(folder, job, watch=replace(watch, finish_file=folder / "finish"), **values)
 
 
-def feed(steps: list[Callable[[], None]], pause: float) -> threading.Thread:
-    """Do the steps one after the other, in a thread that has begun."""
+def feed(folder: Path, steps: list[Callable[[], Any]], pause: float = 0.0) -> threading.Thread:
+    """Do the steps one after the other and then end the stream, in a thread that has begun."""
 
     def work() -> None:
-        for step in steps:
-            step()
-            time.sleep(pause)
+        try:
+            for step in steps:
+                step()
+                time.sleep(pause)
+        finally:
+            (folder / "finish").touch()
 
     thread = threading.Thread(target=work)
     thread.start()
     return thread
+
+
+def until(happened: Callable[[], object]) -> None:
+    """Wait for something that the stream does."""
+    end = time.monotonic() + 120
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert happened()
+
+
+def stored_in(job: Path) -> int:
+    """Return how many micrographs are done and stored."""
+    if not (job / "screen.sqlite").exists():
+        return 0
+    with suppress(JobError), Store(job) as store:
+        return sum(row.status == "done" for row in store.micrographs())
+    return 0
 
 
 def arrive(source: Path, target: Path, style: str) -> list[Callable[[], None]]:
@@ -92,7 +116,7 @@ def test_a_stream_leaves_what_a_batch_leaves(data: st.DataObject) -> None:
         calm = do(asked(whole, outputs=wanted))
         (folder / "mics").mkdir(parents=True)
         (folder / "picks").mkdir()
-        thread = feed(steps, 0.03)
+        thread = feed(folder, steps, 0.03)
         outcome = do(watched(folder, outputs=wanted))
         thread.join()
         assert (outcome.done, outcome.skipped, outcome.exit_code) == (calm.done, 0, 0) == (5, 0, 0)
@@ -112,6 +136,7 @@ def test_what_was_there_for_long_is_screened_at_once(tmp_path: Path) -> None:
     data_set(tmp_path, 3)
     for path in tmp_path.rglob("*.*"):
         os.utime(path, (1e9, 1e9))
+    (tmp_path / "finish").touch()
     events: list[Event] = []
     outcome = do(watched(tmp_path), progress=events.append)
     kinds = [event.kind for event in events]
@@ -134,21 +159,23 @@ def test_a_micrograph_waits_for_its_picks_and_a_changed_one_is_screened_again_on
         text = picks[0].read_text() + "50.0 60.0 0.9\n"
         (tmp_path / "picks" / picks[0].name).write_text(text)
 
+    def done() -> list[str]:
+        return [event.row.name for event in events if event.kind == "micrograph" and event.row]
+
     thread = feed(
+        tmp_path,
         [
             lambda: time.sleep(0.4),
             lambda: shutil.copy(picks[0], tmp_path / "picks"),
-            lambda: time.sleep(0.5),
+            lambda: until(lambda: len(done()) == 1),
             more,
-            lambda: time.sleep(0.4),
+            lambda: until(lambda: len(done()) == 2),
             lambda: shutil.copy(picks[1], tmp_path / "picks"),
         ],
-        0.0,
     )
     outcome = do(watched(tmp_path), progress=events.append)
     thread.join()
-    done = [event.row.name for event in events if event.kind == "micrograph" and event.row]
-    assert done == ["mic_000", "mic_000", "mic_001"]
+    assert done() == ["mic_000", "mic_000", "mic_001"]
     assert outcome.picks_in == 11
     assert outcome.export is not None and outcome.export.unscreened == 0
 
@@ -173,7 +200,7 @@ def test_a_global_list_that_grows_is_followed(tmp_path: Path) -> None:
         return work
 
     events: list[Event] = []
-    thread = feed([write(3), write(6), write(9)], 0.4)
+    thread = feed(tmp_path, [write(3), write(6), write(9)], 0.4)
     settings = watched(tmp_path, inputs={"coordinates": (str(target),)})
     outcome = do(settings, progress=events.append)
     thread.join()
@@ -195,7 +222,7 @@ def test_other_micrographs_are_waited_for(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     steps = [lambda n=n: shutil.copy(late / f"mic_00{n}.mrc", tmp_path / "other") for n in (1, 0)]
     events: list[Event] = []
-    thread = feed([lambda: time.sleep(0.3), *steps], 0.3)
+    thread = feed(tmp_path, [lambda: time.sleep(0.3), *steps], 0.3)
     settings = watched(tmp_path, inputs={"other_micrographs": (str(tmp_path / "other"),)})
     outcome = do(settings, progress=events.append)
     thread.join()
@@ -207,9 +234,8 @@ def test_other_micrographs_are_waited_for(tmp_path: Path) -> None:
 def test_a_finish_file_ends_the_stream_when_all_that_is_there_is_taken(tmp_path: Path) -> None:
     """JOB/finish ends it without an idle timeout, and is gone afterwards."""
     data_set(tmp_path, 3)
-    watch = WatchSettings(poll=0.05, quiet=0.05, notify="no")
-    thread = feed([lambda: time.sleep(0.3), (tmp_path / "stream/finish").touch], 0.0)
-    outcome = do(watched(tmp_path, watch=watch))
+    thread = feed(tmp_path, [lambda: time.sleep(0.3), (tmp_path / "stream/finish").touch])
+    outcome = do(asked(tmp_path, "stream", watch=QUICK))
     thread.join()
     assert (outcome.done, outcome.exit_code) == (3, 0)
     assert not (tmp_path / "stream/finish").exists()
@@ -222,11 +248,11 @@ def test_a_running_job_can_be_rethresholded(tmp_path: Path) -> None:
     reports = []
 
     def work() -> None:
-        time.sleep(0.6)
+        until(lambda: stored_in(tmp_path / "stream") == 2)
         reports.append(rethreshold(tmp_path / "stream", 0.5))
         (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_002.mrc")
 
-    thread = feed([work], 0.0)
+    thread = feed(tmp_path, [work])
     outcome = do(watched(tmp_path))
     thread.join()
     (report,) = reports
@@ -243,24 +269,18 @@ def test_a_stopped_stream_writes_everything_and_says_so(tmp_path: Path, number: 
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
         "from test_stream import *\n"
-        "w = WatchSettings(poll=0.05, quiet=0.05, notify='no')\n"
-        "raise SystemExit(do(watched(Path(sys.argv[1]), watch=w)).exit_code)\n"
+        "raise SystemExit(do(watched(Path(sys.argv[1]))).exit_code)\n"
     )
     arguments = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
     process = subprocess.Popen(arguments)
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        time.sleep(0.1)
-        if (tmp_path / "stream/screen.sqlite").exists():
-            with Store(tmp_path / "stream") as store:
-                if sum(row.status == "done" for row in store.micrographs()) == 3:
-                    break
+    until(lambda: stored_in(tmp_path / "stream") == 3)
     process.send_signal(number)
-    assert process.wait(60) == 130
+    assert process.wait(120) == 130
     sets = tmp_path / "stream/picks_auto_080"
     assert len(list(sets.iterdir())) == 3
     assert len(list((tmp_path / "stream/picks_auto_080_unscreened").iterdir())) == 1
     (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_003.mrc")
+    (tmp_path / "finish").touch()
     events: list[Event] = []
     outcome = do(watched(tmp_path), progress=events.append)
     assert outcome.exit_code == 0 and outcome.done == 4
@@ -271,31 +291,34 @@ def test_a_stopped_stream_writes_everything_and_says_so(tmp_path: Path, number: 
 
 
 def test_notifications_wake_before_the_next_poll(tmp_path: Path) -> None:
-    """On a local disk a file is screened long before a poll of a minute would see it."""
+    """On a local disk a file is screened although the next poll is an hour away."""
     pytest.importorskip("watchfiles")
     data_set(tmp_path, 2)
     (tmp_path / "mics/mic_001.mrc").rename(tmp_path / "later.mrc")
-    watch = WatchSettings(poll=20.0, quiet=0.2, idle_timeout=25.0)
-    seen: list[float] = []
-    moved: list[float] = []
+    watch = WatchSettings(poll=3600.0, quiet=0.2)
+    seen: list[str] = []
 
     def tell(event: Event) -> None:
-        if event.kind == "micrograph":
-            seen.append(time.monotonic())
-        if len(seen) == 2:
-            (tmp_path / "stream/finish").touch()
+        seen.extend([event.row.name] if event.row else [])
+
+    def nudge() -> bool:
+        (tmp_path / "mics/nudge.txt").touch()  # the first events may come before anybody listens
+        return len(seen) == 2
 
     def move() -> None:
-        while not seen:
-            time.sleep(0.05)
-        time.sleep(1.0)
-        moved.append(time.monotonic())
+        until(lambda: len(seen) == 1)
         (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_001.mrc")
+        until(nudge)
 
-    thread = feed([move], 0.0)
+    def end() -> None:
+        (tmp_path / "finish").touch()
+        (tmp_path / "mics/nudge.txt").touch()
+
+    thread = feed(tmp_path, [move, end])
     outcome: Outcome = do(watched(tmp_path, watch=watch), SerialEngine(), tell)
     thread.join()
-    assert outcome.done == 2 and len(seen) == 2
+    assert outcome.done == 2
+    assert seen == ["mic_000", "mic_001"]
 
 
 # --- looking --------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ FIRST_BATCH: Final = 16
 
 LARGEST_BATCH: Final = 4096
 
+LEAST_PAUSE: Final = 0.1
+"""Seconds between two looks at files that are growing, where they need no rest."""
+
 
 def follow(settings: ScreenSettings, loop: Loop, tell: Progress) -> tuple[PickTable, ...]:
     """Screen what comes until nothing comes any more, and return the tables so far.
@@ -92,10 +95,16 @@ class _Stream:
                 idle = self.watch.idle_timeout
                 if idle is not None and now - last >= idle:
                     break
-                self.arrivals.wake(bell.wait(self.watch.poll, lambda: stop.asked))
+                self.arrivals.wake(bell.wait(self._pause(), lambda: stop.asked))
         if not stop.asked and self.watch.finish_file is None:
             self.finish.unlink(missing_ok=True)  # it was for this run
         return tuple(self.arrivals.tables)
+
+    def _pause(self) -> float:
+        """Return for how long to wait: while files are growing, no longer than they must rest."""
+        if not self.arrivals.restless:
+            return self.watch.poll
+        return min(self.watch.poll, max(self.watch.quiet, LEAST_PAUSE))
 
     def _look(self) -> bool:
         """Take what came; return whether anything did."""
