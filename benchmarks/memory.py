@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 def watch(*arguments: object) -> Seen:
     """Run one micscreen command and look at its memory five times a second."""
-    command = [sys.executable, "-m", "micscreen", *map(str, arguments), "--quiet"]
+    command = [sys.executable, "-m", "micscreen", *map(str, arguments)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     anonymous = []
@@ -92,7 +92,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=asked.folder) as scratch:
             work = Path(scratch)
             picks, job = prepare(work, files, asked, count), work / "job"
-            box = ("--box-size", 200, "--flip-y", "no")
+            box = ("--box-size", 200, "--flip-y", "no", "--quiet")
             seen = {"screen": watch("screen", work / "links", "-c", picks, "-o", job, *box)}
             if count == asked.micrographs:
                 seen["rethreshold"] = watch("rethreshold", job, "--threshold", 0.9)

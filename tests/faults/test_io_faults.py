@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -145,6 +146,109 @@ def test_a_micrograph_cut_while_it_is_used_is_harmless(tmp_path: Path) -> None:
     assert float(micrograph.image.sum()) == total
     path.unlink()
     assert float(micrograph.image.sum()) == total
+
+
+MAPPED = """
+    import os, sys
+    from pathlib import Path
+    import numpy as np
+    from micscreen.errors import MicrographFormatError
+    from micscreen.io import read_micrograph
+    from micscreen.io.cuts import unchanged
+    path = Path(sys.argv[1])
+    try:
+        with unchanged(path):
+            image = read_micrograph(path).image
+            assert isinstance(image, np.memmap)
+            {harm}
+            print(float(image.sum()))
+    except MicrographFormatError as error:
+        print("refused:", error)
+"""
+
+
+def mapped(path: Path, harm: str) -> subprocess.CompletedProcess[str]:
+    """Read an old micrograph in a process of its own, which a signal may end, and harm it."""
+    write_mrc(path, np.ones((1024, 1024), np.float32) + np.eye(1024, dtype=np.float32))
+    os.utime(path, (1e9, 1e9))
+    script = textwrap.dedent(MAPPED).format(harm=harm)
+    return subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "harm",
+    ["os.truncate(path, 2048)", "os.truncate(path, 2_000_000)", "path.touch()"],
+    ids=["cut to its header", "cut in the middle", "written"],
+)
+def test_a_mapped_micrograph_that_is_cut_or_written_to_is_refused(
+    tmp_path: Path, harm: str
+) -> None:
+    """A file at rest that changes under its map is an error that says so, and no signal."""
+    done = mapped(tmp_path / "m.mrc", harm)
+    assert done.returncode == 0, done.stderr
+    assert "refused:" in done.stdout
+    assert "changed while it was read" in done.stdout
+
+
+def test_a_mapped_micrograph_that_is_removed_or_left_alone_is_read_to_its_end(
+    tmp_path: Path,
+) -> None:
+    """A name that goes, and nothing that happens, are no change of the file."""
+    for harm in ("path.unlink()", "pass"):
+        assert mapped(tmp_path / "m.mrc", harm).stdout == f"{1024.0 * 1025}\n"
+
+
+def test_a_signal_of_another_map_still_ends_the_process(tmp_path: Path) -> None:
+    """Only micrographs are forgiven: SIGBUS from anywhere else does what it always did."""
+    other = tmp_path / "other"
+    other.write_bytes(bytes(100_000))
+    harm = f"a = np.memmap({str(other)!r}); os.truncate({str(other)!r}, 0); a.sum()"
+    assert mapped(tmp_path / "m.mrc", harm).returncode == -signal.SIGBUS
+
+
+STORM = """
+    import os, sys, threading
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    import numpy as np
+    from test_pipeline import asked, data_set, do
+    from micscreen.run.engine import ThreadEngine
+    folder = Path(sys.argv[1])
+    data_set(folder, 2, picks=4, side=2048)
+    paths = sorted((folder / "mics").iterdir())
+    whole = {path: path.read_bytes() for path in paths}
+    for path in paths:
+        os.utime(path, (1e9, 1e9))
+    stop = threading.Event()
+
+    def cut():
+        rng = np.random.default_rng(3)
+        while not stop.is_set():
+            path = paths[int(rng.integers(len(paths)))]
+            os.truncate(path, int(rng.integers(len(whole[path]))))
+            with path.open("r+b") as file:
+                file.write(whole[path])
+            os.utime(path, (1e9, 1e9))
+
+    thread = threading.Thread(target=cut, daemon=True)
+    thread.start()
+    for number in range(4):
+        outcome = do(asked(folder, f"job{number}"), ThreadEngine(2))
+        assert outcome.done + len(outcome.failed) == 2
+        assert not [reason for _, reason in outcome.failed if "unexpected" in reason]
+    stop.set()
+    thread.join()
+    assert do(asked(folder, "job0")).done == 2
+"""
+
+
+def test_old_files_cut_again_and_again_never_end_a_run(tmp_path: Path) -> None:
+    """While mapped micrographs are cut and restored all the time, each is done or a failed row."""
+    command = [sys.executable, "-c", textwrap.dedent(STORM), tmp_path, HERE.parent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("what", ["cut", "written"])

@@ -28,6 +28,8 @@ PLAUSIBLE_PIXEL_SIZE: Final = (0.1, 100.0)
 
 AGAIN: Final = "Copy or transfer it again; if it is still being written, wait until it is complete."
 
+CHANGED: Final = "the file changed while it was read"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawImage:
@@ -238,5 +240,5 @@ def read_block(file: IO[bytes], start: int, count: int, path: Path) -> memoryvie
         found += got
     after = os.fstat(file.fileno())
     if found < count or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise MicrographFormatError("the file changed while it was read", where=path, hint=AGAIN)
+        raise MicrographFormatError(CHANGED, where=path, hint=AGAIN)
     return data.toreadonly()

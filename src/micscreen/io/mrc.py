@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from micscreen.errors import MicrographFormatError
+from micscreen.io.cuts import map_block
 from micscreen.io.guard import (
     AGAIN,
     MAX_DEFLATE_RATIO,
@@ -41,7 +42,8 @@ def read(path: Path) -> RawImage:
 
     A file at rest comes as a read-only memory map: nothing is copied, and it holds one file
     descriptor. Reading from a map after somebody has cut the file short kills the process
-    (SIGBUS); therefore a file that was changed within `AT_REST` is read into memory.
+    (SIGBUS), but for uses within `cuts.unchanged`; therefore a file that was changed within
+    `AT_REST` is read into memory.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def read(path: Path) -> RawImage:
         shape = (header.height, header.row_bytes // dtype.itemsize)
         image: NDArray[Any]
         if time.time() - os.fstat(file.fileno()).st_mtime > AT_REST:
-            image = np.memmap(file, dtype=dtype, mode="r", offset=header.start, shape=shape)
+            image = map_block(file, header.start, dtype, shape, path)
         else:
             block = read_block(file, header.start, header.image_bytes, path)
             image = np.frombuffer(block, dtype).reshape(shape)

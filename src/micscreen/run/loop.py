@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from micscreen.errors import MicscreenError
 from micscreen.io import micrograph_shape
+from micscreen.io.cuts import unchanged
 from micscreen.io.table import PickTable
 from micscreen.picks import Picks
 from micscreen.report import select_spread
@@ -144,8 +145,10 @@ def check_frame(
             frames.append((shape, tables[job.table].picks(job.rows, shape)))
             if i in sampled:
                 part = tables[job.table].part(job.rows)
-                loaded = load(job, part, settings.inputs)
-                samples.append(loaded.frame_sample())
+                with unchanged(job.micrograph):
+                    loaded = load(job, part, settings.inputs)
+                    sample = loaded.frame_sample()
+                samples.append(sample)
         except (MicscreenError, OSError):
             continue  # It will be a failed row with its reason.
     finding = find_frame(settings.inputs.flip_y, frames, samples)

@@ -13,6 +13,7 @@ import numpy as np
 from micscreen.cleaning import Cleaned, CleanSettings, clean
 from micscreen.errors import JobMismatchError, MicscreenError, UsageError
 from micscreen.io import read_micrograph, write_class_map, write_mask
+from micscreen.io.cuts import unchanged
 from micscreen.io.files import write_whole
 from micscreen.micrograph import Micrograph
 from micscreen.model.backend import Backend
@@ -143,13 +144,14 @@ def _targets(name: str, settings: MaskSettings) -> tuple[Path, ...]:
 def _one(name: str, path: Path, settings: MaskSettings, backend: Backend) -> MaskResult:
     """Predict and write the mask of one micrograph; what goes wrong stands in the result."""
     try:
-        micrograph = read_micrograph(
-            path, pixel_size=settings.pixel_size, tiff_flip_y=settings.tiff_flip_y
-        )
         cleaning = CleanSettings(
             settings.box_size, contrast=settings.contrast, windows=settings.windows
         )
-        cleaned = clean(micrograph, None, backend, cleaning)
+        with unchanged(path):
+            micrograph = read_micrograph(
+                path, pixel_size=settings.pixel_size, tiff_flip_y=settings.tiff_flip_y
+            )
+            cleaned = clean(micrograph, None, backend, cleaning)
         _write(name, micrograph, cleaned, settings)
     except (MicscreenError, OSError, MemoryError) as error:
         return MaskResult(name, None, str(error) or type(error).__name__)

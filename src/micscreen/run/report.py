@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from micscreen.errors import MicscreenError
 from micscreen.io import read_mask, read_micrograph
+from micscreen.io.cuts import unchanged
 from micscreen.io.files import write_whole
 from micscreen.io.masks import MASK_SUFFIXES
 from micscreen.model.weights import model_card
@@ -244,8 +245,9 @@ def _drawn(
     try:
         if fingerprint(path) != row.fingerprint:
             return None
-        image = read_micrograph(path, tiff_flip_y=inputs["tiff_flip_y"]).image
-        preview = sharp_preview(image)
+        with unchanged(path):
+            image = read_micrograph(path, tiff_flip_y=inputs["tiff_flip_y"]).image
+            preview = sharp_preview(image)
         masks = (job / "masks" / f"{row.name}{ending}" for ending in MASK_SUFFIXES)
         mask = next((path for path in masks if path.is_file()), None)
         bad = np.zeros((2, 2), np.float32)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from micscreen.cleaning import Cleaned, CleanSettings, clean
 from micscreen.errors import MicrographError, MicscreenError
 from micscreen.io import micrograph_shape, read_micrograph, write_class_map, write_mask
+from micscreen.io.cuts import unchanged
 from micscreen.io.labels import IGNORE
 from micscreen.io.table import PickTable
 from micscreen.micrograph import Micrograph
@@ -140,14 +141,16 @@ class Work:
 
     def _screen(self, errand: Errand, row: MicrographRow) -> tuple[MicrographRow, Scores | None]:
         job, start = errand.job, time.perf_counter()
-        loaded = load(job, errand.picks, self.settings.inputs, row)
-        read = time.perf_counter()
-        height = loaded.row.picked_height
-        assert height is not None
-        picks = flipped(loaded.picks, height) if self.flip_y else loaded.picks
-        cleaned = clean(loaded.micrograph, picks, self.backend, self._clean_settings(loaded))
-        screened = time.perf_counter()
-        self._write_pictures(errand, loaded, cleaned)
+        with unchanged(job.micrograph):
+            loaded = load(job, errand.picks, self.settings.inputs, row)
+            read = time.perf_counter()
+            height = loaded.row.picked_height
+            assert height is not None
+            picks = flipped(loaded.picks, height) if self.flip_y else loaded.picks
+            cleaned = clean(loaded.micrograph, picks, self.backend, self._clean_settings(loaded))
+            screened = time.perf_counter()
+            preview = sharp_preview(loaded.micrograph.image) if errand.thumbnail else None
+        self._write_pictures(errand, loaded, cleaned, preview)
         timings = {"read": read - start, **cleaned.timings, "write": time.perf_counter() - screened}
         row = loaded.row
         done = replace(
@@ -174,7 +177,9 @@ class Work:
             box_scale=loaded.box_scale,
         )
 
-    def _write_pictures(self, errand: Errand, loaded: Loaded, cleaned: Cleaned) -> None:
+    def _write_pictures(
+        self, errand: Errand, loaded: Loaded, cleaned: Cleaned, preview: NDArray[np.uint8] | None
+    ) -> None:
         """Write mask and thumbnail, when they are wanted, before the row says done."""
         name = errand.job.name
         outputs, folder = self.settings.outputs, self.folder / self.settings.output
@@ -190,9 +195,8 @@ class Work:
             write_mask(path, mask, pixel_size=mask_pixel_size, tiff_flip_y=flip)
             classes = np.where(cleaned.valid, cleaned.classes, np.uint8(IGNORE))
             write_class_map(folder / "classes" / f"{name}.png", classes)
-        if errand.thumbnail:
+        if preview is not None:
             picks = cleaned.picks
-            preview = sharp_preview(loaded.micrograph.image)
             picture = draw_thumbnail(
                 preview,
                 cleaned.maps,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from micscreen.errors import JobError, MicscreenError
 from micscreen.io import read_micrograph
+from micscreen.io.cuts import unchanged
 from micscreen.io.labels import IGNORE
 from micscreen.report import sharp_preview
 from micscreen.score import BAD
@@ -88,10 +89,11 @@ class Pictures:
     def _preview(path: Path, flip: bool, side: int) -> NDArray[np.uint8]:
         """Return a micrograph as 8 bit, its long side at most `side` px."""
         try:
-            image = read_micrograph(path, tiff_flip_y=flip).image
+            with unchanged(path):
+                image = read_micrograph(path, tiff_flip_y=flip).image
+                return sharp_preview(image, side)
         except OSError as error:
             raise JobError("the micrograph is not there any more", where=path) from error
-        return sharp_preview(image, side)
 
     def mask(self, key: int) -> bytes:
         """Return a micrograph's mask: width and height (uint32), then a class per px (uint8).
