@@ -198,6 +198,20 @@ def test_resampling_keeps_labels_whole() -> None:
     assert set(np.unique(truth)) == {0, 255}
 
 
+def test_discs_cut_by_the_border_have_their_centre_in_the_picture() -> None:
+    """A disc around a pixel of the last row, the last column or a corner has a centre there."""
+    places = [(119, 40), (60, 99), (119, 99), (0, 0)]
+    discs = np.zeros((100, 120), np.uint8)
+    for place in places:
+        cv2.circle(discs, place, 7, 255, -1)
+    found = evaluate.particle_centres(discs, 14.0)
+    assert len(found) == len(places)
+    for place in places:
+        assert np.abs(found - place).max(axis=1).min() < 4
+    assert (found >= 0).all()
+    assert (found <= (119, 99)).all()
+
+
 def test_touching_discs_are_told_apart() -> None:
     """Centres of touching and of lone discs are found to within a pixel and a half."""
     discs = np.zeros((60, 120), np.uint8)

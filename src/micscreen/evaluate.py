@@ -66,7 +66,8 @@ def particle_centres(discs: NDArray[np.uint8], diameter: float) -> NDArray[np.fl
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     peaks = (depth >= cv2.dilate(depth, kernel) - 1e-6) & (depth > 0.25 * diameter)
     count, _, _, centres = cv2.connectedComponentsWithStats(peaks.astype(np.uint8))
-    return np.asarray(centres[1:count] - 1.0)
+    last = np.array(discs.shape[::-1]) - 1.0
+    return np.asarray(np.clip(centres[1:count] - 1.0, 0.0, last))  # of a disc cut by the border, on it at most
 
 
 def evaluate(
