@@ -67,7 +67,9 @@ def particle_centres(discs: NDArray[np.uint8], diameter: float) -> NDArray[np.fl
     peaks = (depth >= cv2.dilate(depth, kernel) - 1e-6) & (depth > 0.25 * diameter)
     count, _, _, centres = cv2.connectedComponentsWithStats(peaks.astype(np.uint8))
     last = np.array(discs.shape[::-1]) - 1.0
-    return np.asarray(np.clip(centres[1:count] - 1.0, 0.0, last))  # of a disc cut by the border, on it at most
+    return np.asarray(
+        np.clip(centres[1:count] - 1.0, 0.0, last)
+    )  # of a disc cut by the border, on it at most
 
 
 def evaluate(

@@ -70,7 +70,7 @@ def read_list(path: Path) -> tuple[PickTable, Problems]:
         When the list itself is broken.
     """
     names, targets, _ = _rows(path)
-    project = _project(path, targets)
+    project = project_of(path, targets)
     files = [project / target for target in targets]
     twice = [file for file, count in Counter(files).items() if count > 1]
     if twice:
@@ -111,7 +111,7 @@ def write_subset(
         Where `folder` will be moved to afterwards, which is what the list must say.
     """
     _, targets, text = _rows(table.source)
-    project = _project(table.source, targets)
+    project = project_of(table.source, targets)
     members = list(table.members[1:])
     rank = {file: i for i, file in enumerate(members)}
     known = np.array([rank.get(project / target, -1) for target in targets], np.int64)
@@ -193,7 +193,7 @@ def _rows(path: Path) -> tuple[list[str], list[str], StarText]:
     return text.words(loops[0], _MICROGRAPH), text.words(loops[0], _TARGET), text
 
 
-def _project(path: Path, targets: Sequence[str]) -> Path:
+def project_of(path: Path, targets: Sequence[str]) -> Path:
     """Return the folder to which the paths in a list are relative."""
     here, cwd = path.absolute().parent, Path.cwd()
     probes = [target for target in targets[:_PROBED] if not PurePosixPath(target).is_absolute()]

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from micscreen.io import MICROGRAPH_SUFFIXES, micrograph_stem
+from micscreen.io.star_names import micrograph_names
 
 NAMES_SHOWN: Final = 8
+
+SUFFIX_FILE: Final = "coords_suffix_"
+"""Start of the name of RELION 3.1's file that says how the names of its coordinates end; it lies
+beside them and holds none."""
 
 
 def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]:
@@ -24,7 +29,8 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
     Parameters
     ----------
     patterns
-        A folder stands for the micrographs directly in it, hidden files not among them.
+        A folder stands for the micrographs directly in it, hidden files not among them; a STAR
+        file for the micrographs that it names.
     problems
         Gets a sentence for each pattern that gives nothing.
     """
@@ -36,6 +42,8 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
         if path.is_dir():
             inside = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_file()]
             several = [p for p in inside if _is_micrograph(p)]
+        elif path.suffix.lower() == ".star" and path.is_file():
+            several = list(micrograph_names(path))
         elif path.exists():
             several = [path]
             if not _is_micrograph(path):
@@ -103,7 +111,7 @@ def find_coordinates(patterns: Sequence[str], problems: list[str]) -> list[Path]
         if Path(pattern).exists():
             found.append(Path(pattern))
             continue
-        several = _expand(pattern)
+        several = [p for p in _expand(pattern) if not p.name.startswith(SUFFIX_FILE)]
         if not several:
             problems.append(f"{pattern}: no coordinates there")
         found.extend(several)

@@ -1,0 +1,1 @@
+"""`relion_micscreen`: an External job of RELION."""
