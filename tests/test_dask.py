@@ -293,6 +293,7 @@ def test_what_cannot_be_understood_says_what_can(asked: str, tmp_path: Path) -> 
 
 def test_no_scheduler_there_is_said(tmp_path: Path, monkeypatch: Any) -> None:
     """An address at which nothing answers is a DeviceError that names it."""
+    monkeypatch.setattr("micscreen.run.cluster.CONNECT", "1s")
     with (
         pytest.raises(DeviceError, match="no Dask scheduler"),
         open_cluster("tcp://127.0.0.1:9", tmp_path, "cpu", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -20,14 +21,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from micscreen.cli import cli
 from micscreen.errors import JobError
 from micscreen.run.engine import SerialEngine
 from micscreen.run.export import rethreshold
 from micscreen.run.pipeline import Event, Outcome
 from micscreen.run.poll import Lookout, on_network
+from micscreen.run.report import write_report
 from micscreen.run.settings import OutputSettings, WatchSettings
 from micscreen.run.store import Store
 from test_pipeline import asked, data_set, do, outputs, picture, stored, write_mrc
@@ -180,21 +184,48 @@ def test_a_micrograph_waits_for_its_picks_and_a_changed_one_is_screened_again_on
     assert outcome.export is not None and outcome.export.unscreened == 0
 
 
-def test_a_global_list_that_grows_is_followed(tmp_path: Path) -> None:
-    """A particles.star that is rewritten with more micrographs gives each its picks."""
+STAR_HEAD = (
+    "\ndata_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
+)
+
+
+def star_list(count: int) -> bytes:
+    """Return a particles.star with the first picks of three micrographs."""
+    rows = [f"mics/mic_00{i}.mrc {20 + 30 * j}.0 {70 + i}.0\n" for i in range(3) for j in range(3)]
+    return (STAR_HEAD + "".join(rows[:count])).encode()
+
+
+def cs_list(count: int) -> bytes:
+    """Return the same picks as cryoSPARC keeps them."""
+    fields = [("uid", "<u8"), ("location/micrograph_path", "S40"),
+              ("location/micrograph_shape", "<u4", (2,)),
+              ("location/center_x_frac", "<f4"), ("location/center_y_frac", "<f4")]  # fmt: skip
+    table = np.zeros(count, fields)
+    table["uid"] = np.arange(count) + 1
+    table["location/micrograph_shape"] = 128
+    for k in range(count):
+        table["location/micrograph_path"][k] = f"mics/mic_00{k // 3}.mrc"
+        table["location/center_x_frac"][k] = (20 + 30 * (k % 3)) / 128
+        table["location/center_y_frac"][k] = (70 + k // 3) / 128
+    stream = io.BytesIO()
+    np.save(stream, table)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("name", "content"), [("particles.star", star_list), ("p.cs", cs_list)])
+def test_a_global_list_that_grows_is_followed(
+    tmp_path: Path, name: str, content: Callable[[int], bytes]
+) -> None:
+    """A list of all picks that is rewritten with more micrographs gives each its picks."""
     data_set(tmp_path, 3)
     shutil.rmtree(tmp_path / "picks")
     (tmp_path / "picks").mkdir()
-    head = (
-        "\ndata_particles\n\nloop_\n_rlnMicrographName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n"
-    )
-    rows = [f"mics/mic_00{i}.mrc {20 + 30 * j}.0 {70 + i}.0\n" for i in range(3) for j in range(3)]
-    target = tmp_path / "picks/particles.star"
+    target = tmp_path / "picks" / name
 
     def write(count: int) -> Callable[[], None]:
         def work() -> None:
-            aside = tmp_path / "picks/particles.star.tmp"
-            aside.write_text(head + "".join(rows[:count]))
+            aside = target.with_name(f"{name}.tmp")
+            aside.write_bytes(content(count))
             aside.rename(target)
 
         return work
@@ -241,21 +272,29 @@ def test_a_finish_file_ends_the_stream_when_all_that_is_there_is_taken(tmp_path:
     assert not (tmp_path / "stream/finish").exists()
 
 
-def test_a_running_job_can_be_rethresholded(tmp_path: Path) -> None:
-    """While a stream waits, a set is written from what is done so far; the end is not disturbed."""
+def test_a_running_job_can_be_shown_reported_and_rethresholded(tmp_path: Path) -> None:
+    """While a stream waits, all that reads a job works on what is done; the end is not disturbed.
+
+    The set that is written meanwhile has the picks of what was screened until then.
+    """
     data_set(tmp_path, 3)
     (tmp_path / "mics/mic_002.mrc").rename(tmp_path / "later.mrc")
-    reports = []
+    reports, pages = [], []
 
     def work() -> None:
         until(lambda: stored_in(tmp_path / "stream") == 2)
+        said = CliRunner().invoke(cli, ["show", str(tmp_path / "stream"), "--micrographs"])
+        page = write_report(tmp_path / "stream", tmp_path / "report.html")
+        pages.append((said.output, page.read_text()))
         reports.append(rethreshold(tmp_path / "stream", 0.5))
         (tmp_path / "later.mrc").rename(tmp_path / "mics/mic_002.mrc")
 
     thread = feed(tmp_path, [work])
     outcome = do(watched(tmp_path))
     thread.join()
-    (report,) = reports
+    (report,), ((shown, page),) = reports, pages
+    assert [line.count("mic_00") > 0 for line in shown.splitlines()] == [False, True, True]
+    assert "2 of 2 micrographs screened" in page
     assert report.kept + report.rejected == 24
     assert outcome.export is not None
     assert outcome.export.kept + outcome.export.rejected == 36

@@ -47,6 +47,9 @@ LONELY: Final = 60.0
 
 LONELY_HINT: Final = "Jobs of a queue print into the folder `workers` of the job."
 
+CONNECT: Final = "10s"
+"""For so long a scheduler may take to answer."""
+
 LOST: Final = "the connection to the Dask scheduler is lost"
 LOST_HINT: Final = "Start the same command again when there is one: it continues."
 
@@ -275,7 +278,7 @@ def open_cluster(
     settings = {
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.scheduler.work-stealing": True,
-        "distributed.comm.timeouts.connect": "10s",
+        "distributed.comm.timeouts.connect": CONNECT,
     }
     resources = {"GPU": 1.0} if device.startswith("cuda") else None
     with dask.config.set(settings), ExitStack() as stack:
