@@ -107,10 +107,10 @@ from micscreen.run.settings import (
 def command(**options: Any) -> int:
     """Score the picks on MICROGRAPHS and write the ones that deserve to go on.
 
-    MICROGRAPHS are files, folders, glob patterns, or STAR files of RELION that name them. They and
-    the coordinates are matched by name. JOB then holds picks_auto_080 (kept) and
-    picks_auto_080_rejected in the format that came in, micrographs.csv and micrographs.star, and
-    screen.sqlite with every score.
+    MICROGRAPHS are files, folders, glob patterns, or tables of RELION (.star) or cryoSPARC (.cs,
+    .csg) that name them. They and the coordinates are matched by name. JOB then holds
+    picks_auto_080 (kept) and picks_auto_080_rejected in the format that came in, micrographs.csv
+    and micrographs.star, and screen.sqlite with every score.
     """
     from micscreen.cli.progress import screen_with_progress
 

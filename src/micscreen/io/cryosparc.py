@@ -51,10 +51,10 @@ def read_cs(path: Path) -> PickTable:
     PicksError
         When it is no plain .cs file, has no locations, or rows without a place or a micrograph.
     """
-    return _table(path, _load(path, (X, Y, NAME)), "cryosparc_cs", path, (path,))
+    return _table(path, load(path, (X, Y, NAME)), "cryosparc_cs", path, (path,))
 
 
-def _load(path: Path, needed: Sequence[str]) -> npy.Table:
+def load(path: Path, needed: Sequence[str]) -> npy.Table:
     """Return the rows of a .cs file after a look at its fields."""
     _check_fields(path, _header(path), needed)
     return npy.read_table(path)
@@ -134,7 +134,7 @@ def _micrographs(rows: npy.Table) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     first, inverse = _groups(rows[NAME_UID] if NAME_UID in (rows.dtype.names or ()) else paths)
     if not bool((paths == paths[first][inverse]).all()):  # uids that do not tell paths apart
         first, inverse = _groups(paths)
-    names = [_text(path) for path in paths[first].tolist()]
+    names = [path_text(path) for path in paths[first].tolist()]
     place = {name: i for i, name in enumerate(dict.fromkeys(names))}
     index = np.array([place[name] for name in names], np.int32)
     return tuple(place), index[inverse]
@@ -149,7 +149,7 @@ def _groups(keys: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first[order], rank[inverse]
 
 
-def _text(path: bytes | str) -> str:
+def path_text(path: bytes | str) -> str:
     """Return a path without the `>` that stands for the project's folder in exported files."""
     return (os.fsdecode(path) if isinstance(path, bytes) else path).removeprefix(">")
 
@@ -190,7 +190,7 @@ def _kept(rows: npy.Table, selection: Selection) -> npy.Table:
 
 
 def _write_cs_subset(table: PickTable, selection: Selection, folder: Path) -> tuple[Path, ...]:
-    rows = _load(table.source, (X, Y))
+    rows = load(table.source, (X, Y))
     check_unchanged(table.source, len(rows), len(table))
     return (npy.write_table(folder / table.source.name, _kept(rows, selection)),)
 
@@ -228,10 +228,10 @@ def _read_group(path: Path) -> _Group:
     problems: list[str] = []
     for name, node in sorted(results.items(), key=lambda item: item[0] != "location"):
         result = _mapping(node)
-        member = str(result["metafile"].value).removeprefix(">") if "metafile" in result else ""
-        parts = PurePosixPath(member).parts
-        if not parts or ".." in parts or PurePosixPath(member).is_absolute() or "\0" in member:
-            problems.append(f"results/{name}: metafile {member!r} is no file below this folder")
+        said = str(result["metafile"].value).removeprefix(">") if "metafile" in result else ""
+        member = _member(said)
+        if member is None:
+            problems.append(f"results/{name}: metafile {said!r} is no file below this folder")
             continue
         members.append(member)
         if "num_items" in result:
@@ -255,6 +255,33 @@ def _read_group(path: Path) -> _Group:
             hint="Give the group of a picking, extraction or selection job with its passthrough.",
         )
     return _Group(text, places[0], tuple(headers), counts)
+
+
+def group_members(path: Path) -> list[Path]:
+    """Return the files of a .csg group of any kind, each once.
+
+    Raises
+    ------
+    PicksError
+        When it is no group, or names files that lie outside its folder.
+    """
+    members = []
+    for name, node in _results(decode(read_bytes(path), path), path).items():
+        result = _mapping(node)
+        member = _member(str(result["metafile"].value) if "metafile" in result else "")
+        if member is None:
+            where = f"results/{name}: its metafile is no file below this folder"
+            raise PicksError(where, where=path, hint=_GROUP_HINT)
+        members.append(path.parent / member)
+    return list(dict.fromkeys(members))
+
+
+def _member(metafile: str) -> str | None:
+    """Return the file that a group names, relative to its folder; None when it lies elsewhere."""
+    member = metafile.removeprefix(">")
+    parts = PurePosixPath(member).parts
+    inside = parts and ".." not in parts and not PurePosixPath(member).is_absolute()
+    return member if inside and "\0" not in member else None
 
 
 def _results(text: str, path: Path) -> dict[str, Node]:
@@ -301,7 +328,7 @@ def read_csg(path: Path) -> PickTable:
     """
     group = _read_group(path)
     member = path.parent / group.location
-    rows = _load(member, ("uid", X, Y, NAME))
+    rows = load(member, ("uid", X, Y, NAME))
     if len(np.unique(_uids(rows, member))) != len(rows):
         raise PicksError("has the same uid more than once", where=member)
     members = (path, *(path.parent / name for name in group.members))
@@ -311,7 +338,7 @@ def read_csg(path: Path) -> PickTable:
 def _write_csg_subset(table: PickTable, selection: Selection, folder: Path) -> tuple[Path, ...]:
     """Write all members with the kept uids, then the group with its new counts."""
     group = _read_group(table.source)
-    rows = _load(table.source.parent / group.location, ("uid",))
+    rows = load(table.source.parent / group.location, ("uid",))
     check_unchanged(table.source, len(rows), len(table))
     uids = _uids(rows, table.source.parent / group.location)[selection.keep]
     kept = _kept(rows, selection)
@@ -319,7 +346,7 @@ def _write_csg_subset(table: PickTable, selection: Selection, folder: Path) -> t
     for name in group.members:
         if name != group.location:
             path = table.source.parent / name
-            other = _load(path, ("uid",))
+            other = load(path, ("uid",))
             other = other[np.isin(_uids(other, path), uids)]
             sizes[name] = len(other)
             written.append(npy.write_table(folder / name, other))

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from micscreen.io import MICROGRAPH_SUFFIXES, micrograph_stem
+from micscreen.io.exposures import exposure_paths
 from micscreen.io.star_names import micrograph_names
 
 NAMES_SHOWN: Final = 8
+
+EXPOSURES: Final = (".cs", ".csg")
+"""Endings of cryoSPARC's tables."""
 
 SUFFIX_FILE: Final = "coords_suffix_"
 """Start of the name of RELION 3.1's file that says how the names of its coordinates end; it lies
@@ -44,6 +48,8 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
             several = [p for p in inside if _is_micrograph(p)]
         elif path.suffix.lower() == ".star" and path.is_file():
             several = list(micrograph_names(path))
+        elif path.suffix.lower() in EXPOSURES and path.is_file():
+            several = list(exposure_paths(path))
         elif path.exists():
             several = [path]
             if not _is_micrograph(path):

@@ -33,7 +33,7 @@ from micscreen.run.settings import ScreenSettings
 from micscreen.run.sources import check_sources, describe_sources
 from micscreen.run.store import STORE_NAME, NoJobError, Store, prepare_folder
 from micscreen.run.stream import follow
-from micscreen.run.tables import write_micrograph_tables
+from micscreen.run.tables import write_exposure_tables, write_micrograph_tables
 from micscreen.run.trouble import told
 from micscreen.run.work import Work, remove_pictures
 from micscreen.run.workers import network_on_workers
@@ -273,6 +273,12 @@ def _finish(
             warnings.append(f"no sets were written, since coordinates are changing: {error}")
         tables = write_micrograph_tables(
             store, settings.outputs.threshold, settings.scoring.on_suspect
+        )
+        tables += write_exposure_tables(
+            store,
+            settings.inputs.other_micrographs or settings.inputs.micrographs,
+            settings.outputs.threshold,
+            settings.scoring.on_suspect,
         )
     warnings += row_warnings(rows)
     store.note(warnings=warnings)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from micscreen.io.exposures import write_exposures
 from micscreen.io.files import write_whole
 from micscreen.picks import CLASS_NAMES
-from micscreen.run.find import printable
+from micscreen.run.find import EXPOSURES, printable
 from micscreen.run.rows import MicrographRow, Scores, kept
 from micscreen.run.store import Store
 
@@ -109,6 +110,44 @@ def write_micrograph_tables(
     write_whole(paths[0], text.getvalue().encode())
     write_whole(paths[1], _star(records).encode())
     return paths
+
+
+def write_exposure_tables(
+    store: Store,
+    micrographs: Sequence[str],
+    threshold: float,
+    on_suspect: Literal["keep", "drop", "flag"],
+) -> tuple[Path, ...]:
+    """Write cryoSPARC's exposures again, with what was found in each, to ``JOB/exposures``.
+
+    Parameters
+    ----------
+    store
+        The job's.
+    micrographs
+        What the user named; only .cs and .csg files among it are written.
+    threshold, on_suspect
+        Decide which picks count as kept.
+    """
+    sources = [Path(one) for one in micrographs if one.lower().endswith(EXPOSURES)]
+    if not sources:
+        return ()
+    found = {}
+    for row, scores in store.scored():
+        if row.contamination is None or row.area is None:
+            continue
+        going_on = 0 if scores is None else int(kept(row, scores, threshold, on_suspect).sum())
+        areas = {f"area_{n}": a for n, a in zip(CLASS_NAMES, row.area, strict=True)}
+        values = {"contamination": row.contamination, "picks_in": row.picks_in}
+        values |= {"picks_kept": going_on, "suspect": float(bool(row.suspect)), **areas}
+        found[row.path] = {f"micscreen/{name}": float(value) for name, value in values.items()}
+    fields = ["contamination", *(f"area_{n}" for n in CLASS_NAMES)]
+    fields += ["picks_in", "picks_kept", "suspect"]
+    names = [f"micscreen/{name}" for name in fields]
+    written: list[Path] = []
+    for source in sources:
+        written += write_exposures(source, store.folder / "exposures", found, names)
+    return tuple(written)
 
 
 def _star(records: list[dict[str, str]]) -> str:
