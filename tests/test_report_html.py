@@ -22,7 +22,7 @@ from micscreen.cli import cli
 from micscreen.errors import JobError, UsageError
 from micscreen.io import write_mask
 from micscreen.model.weights import model_path, sha256_of
-from micscreen.pages.charts import area_chart
+from micscreen.pages.charts import area_chart, goodness_chart
 from micscreen.pages.html import POLICY
 from micscreen.pages.job import MicrographFigures, choose
 from micscreen.report import REJECTED_COLOUR, UNTYPED
@@ -312,6 +312,13 @@ def test_weights_of_others_get_no_card(job: Path, tmp_path: Path) -> None:
     text = read(write_report(folder)).text
     assert "no card of the weights mine" in text
     assert "What fails" not in text
+
+
+def test_the_numbers_at_the_histogram_fit_beside_it() -> None:
+    """Of a hundred million picks the axis still says how many, in few characters."""
+    text = goodness_chart([90_000_000, 3, 0, 12], 0.8)
+    marks = re.findall(r'text-anchor="end">([^<]*)</text>', text)
+    assert {"10", "10,000", "100 k", "10 M", "100 M"} <= set(marks)
 
 
 def test_the_run_chart_is_bounded_and_shows_each_class() -> None:

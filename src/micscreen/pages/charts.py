@@ -43,7 +43,7 @@ class Axes:
     width: float = 560.0
     height: float = 270.0
     left: float = 62.0
-    right: float = 14.0
+    right: float = 24.0
     top: float = 14.0
     bottom: float = 46.0
 
@@ -140,7 +140,7 @@ def goodness_chart(counts: Sequence[int], threshold: float) -> str:
     decades = max(1, math.ceil(math.log10(max(*counts, 1) + 1)))
     axes = Axes((0.0, 1.0), (0.0, float(decades)))
     parts = [axes.rect(RECOMMENDED, axes.y, BAND)]
-    marks = [(float(d), f"{10**d:,}") for d in range(decades + 1)]
+    marks = [(float(d), _short(10**d)) for d in range(decades + 1)]
     parts.append(axes.ticks(TENTHS, marks, ("goodness", "picks (logarithmic)")))
     for i, count in enumerate(counts):
         if count:
@@ -214,3 +214,10 @@ def area_chart(areas: NDArray[np.float64], failed: NDArray[np.bool_]) -> str:
                 f'<path d="M{x - 3} {y - 3}l6 6m0 -6l-6 6" stroke="{REJECTED}" stroke-width="1.6"/>'
             )
     return axes.svg(parts, f"Bad area of {n} micrographs by class, in the order of the run")
+
+
+def _short(count: int) -> str:
+    """Return a power of ten with few characters: 10,000, 100 k or 10 M."""
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count // 1000} k" if count < 1_000_000 else f"{count // 1_000_000:,} M"
