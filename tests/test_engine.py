@@ -33,7 +33,7 @@ def test_every_job_is_done_once(engine: Engine, count: int) -> None:
 
 def test_threads_work_side_by_side() -> None:
     """Two threads are in their jobs at the same time: each waits for the other."""
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=120)
 
     def job(number: int) -> int:
         meeting.wait()

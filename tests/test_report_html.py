@@ -341,7 +341,7 @@ def test_a_browser_shows_the_page(job: Path, tmp_path: Path) -> None:
         [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
          f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,2000",
          f"--screenshot={tmp_path / 'r.png'}", path.as_uri()],
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True, timeout=240,
     )  # fmt: skip
     screen = cv2.imread(str(tmp_path / "r.png"))
     assert screen.shape == (2000, 1280, 3)
