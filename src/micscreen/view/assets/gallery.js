@@ -80,7 +80,7 @@ async function fill(tile) {
   tile.element.href = `#m/${row.key}`;
   tile.name.textContent = row.name;
   tile.count.textContent = row.status === "done" ? `${row.kept} kept, ${row.scored - row.kept} rejected` : row.status;
-  const bad = row.contamination == null ? "" : `${(100 * row.contamination).toFixed(1)} % bad`;
+  const bad = row.contamination == null ? "" : `contamination ${(100 * row.contamination).toFixed(1)} %`;
   const verdict = { exclude: "excluded", accept: "accepted" }[row.verdict];
   const notes = [bad, row.suspect && "suspect", verdict, row.flag && "flagged", row.painted && "painted"];
   tile.notes.textContent = notes.filter(Boolean).join(", ");

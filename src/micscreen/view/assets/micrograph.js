@@ -27,7 +27,7 @@ function showFacts() {
   for (let i = 0; i < n; i++) kept += stage.picks.goodness[i] >= threshold;
   $("title-m").textContent = current.name;
   const facts = [current.status === "done" ? `${kept} of ${n} picks kept` : `${current.status}: ${current.reason}`];
-  if (current.contamination != null) facts.push(`${(100 * current.contamination).toFixed(1)} % bad`);
+  if (current.contamination != null) facts.push(`contamination ${(100 * current.contamination).toFixed(1)} %`);
   if (current.width) facts.push(`${current.width} × ${current.height} px`);
   if (current.pixel_size) facts.push(`${current.pixel_size.toFixed(3)} Å/px`);
   facts.push(...current.suspect.map((text) => `suspect: ${text}`));
