@@ -53,8 +53,9 @@ def write_picks_for(folder: Path, names: Sequence[str], side: int, count: int) -
 
 
 def write_table(name: str, title: str, lines: Sequence[str]) -> None:
-    """Write `name`.md beside the scripts, and print it."""
-    command = "python " + " ".join(["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Write `name`.md beside the script that runs, and print it."""
+    script = Path(sys.argv[0]).resolve()
+    command = "python " + " ".join([str(script.relative_to(HERE.parent)), *sys.argv[1:]])
     text = "\n".join([f"# {title}", f"`{command}` on {machine()}", "", *lines, ""])
-    (HERE / f"{name}.md").write_text(text)
+    (script.parent / f"{name}.md").write_text(text)
     print(text)
