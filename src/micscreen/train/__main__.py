@@ -4,7 +4,9 @@
 
     python -m micscreen.train shards   --out DIR --count N --seed 0
     python -m micscreen.train fit      --shards DIR --real DIR --out DIR --minutes 60
+    python -m micscreen.train choose   --checkpoint DIR/last.pt --data DIR
     python -m micscreen.train export   --checkpoint DIR/last.pt --onnx FILE
+    python -m micscreen.train quantise --onnx FILE --int8 FILE
     python -m micscreen.train evaluate --onnx FILE --data DIR
     python -m micscreen.train contrast --shards DIR --real DIR
 
@@ -27,6 +29,7 @@ from micscreen.model.backend import open_backend
 from micscreen.model.team import together
 from micscreen.samples import load_real, write_shard
 from micscreen.simulate import Recipe
+from micscreen.train.choose import choice_report
 from micscreen.train.contrast import contrast_report
 from micscreen.train.fit import FitSettings, fit
 from micscreen.train.quantise import quantise
@@ -54,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = (given.box_px, given.good_bias, given.sharpness)
         worst = export(given.checkpoint, given.onnx, given.version, *sizes)
         print(f"{given.onnx}: torch and ONNX Runtime differ by at most {worst:.2g}")
+    elif given.command == "choose":
+        for line in choice_report(given.checkpoint, given.data):
+            print(line, flush=True)
     elif given.command == "quantise":
         quantise(given.onnx, given.int8)
     elif given.command == "contrast":
@@ -103,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--version", default="1")
     for name, default in (("--box-px", 16.0), ("--good-bias", 0.0), ("--sharpness", 1.0)):
         exporting.add_argument(name, type=float, default=default)
+    choosing = commands.add_parser("choose", help="bias and sharpness for the export, by a rule")
+    choosing.add_argument("--checkpoint", type=Path, required=True)
+    choosing.add_argument("--data", type=Path, required=True, help="never the val folder")
     smaller = commands.add_parser("quantise", help="write the int8 twin of exported weights")
     smaller.add_argument("--onnx", type=Path, required=True)
     smaller.add_argument("--int8", type=Path, required=True)
