@@ -140,7 +140,7 @@ def test_a_lost_scheduler_is_an_error_and_the_job_goes_on_later(
     wait_for(data / "lost", 3)
     cluster.processes[0].kill()
     _, errors = job.communicate(timeout=240)
-    assert job.returncode == 2
+    assert job.returncode == 2, errors
     assert "connection to the Dask scheduler is lost" in errors
     assert run(data, "lost", "--threads", 1).returncode == 3
     same(data, "lost")

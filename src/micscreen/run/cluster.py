@@ -108,6 +108,10 @@ class DaskEngine:
             yield from self._map(function, jobs, lost, stopped)
         except CommClosedError as error:
             raise JobError(LOST, hint=LOST_HINT) from error
+        except (OSError, RuntimeError, CancelledError) as error:
+            if self.client.status == "running":
+                raise  # from the function, not from the connection
+            raise JobError(LOST, hint=LOST_HINT) from error
 
     def _map(
         self,
