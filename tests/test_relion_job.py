@@ -260,12 +260,14 @@ def test_the_gui_aborts_and_the_job_goes_on_later(project: Path) -> None:
         (("--in_coords", "AutoPick/job004/autopick.star", "--treshold", 0.8), "threshold"),
         (("--in_coords", "AutoPick/job004/autopick.star", "--threshold", "high"), "threshold"),
         (("--in_parts", CTF, "--particle_diameter", 85), "micrographs_ctf.star"),
+        (("--in_coords", "coords_suffix_binary.star"), "names no STAR file"),
     ],
 )
 def test_what_cannot_be_done_is_a_failed_job_with_its_reason(
     project: Path, words: tuple[object, ...], said: str
 ) -> None:
     """Wrong inputs and labels leave EXIT_FAILURE and one clear error in run.err."""
+    (project / "coords_suffix_binary.star").write_bytes(b"\xff\xfe\x00")
     done = relion_micscreen(project, "--o", "External/job007/", *words)
     assert done.returncode == 1
     assert exits(project / "External/job007") == {"EXIT_FAILURE"}
@@ -316,6 +318,39 @@ def run_relion(project: Path, program: str, *words: object) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_a_second_screening_replaces_the_columns_of_the_first(project: Path) -> None:
+    """From our own outputs, with a name spelt in another way, come the same columns, each once."""
+    words = ("--in_mics", CTF, "--in_coords", "AutoPick/job004/autopick.star")
+    diameter = ("--particle_diameter", 85)
+    assert relion_micscreen(project, "--o", "External/job005/", *words, *diameter).returncode == 0
+    first = project / "External/job005/micrographs.star"
+    expected = starfile.read(first)["micrographs"]
+    text = first.read_text()
+    first.write_text(
+        text.replace("MotionCorr/job002/Movies/mic_0", "./MotionCorr/job002/Movies/mic_0")
+    )
+    words = ("--in_mics", "External/job005/micrographs.star")
+    words += ("--in_coords", "External/job005/micscreen.star")
+    assert relion_micscreen(project, "--o", "External/job006/", *words, *diameter).returncode == 0
+    found = starfile.read(project / "External/job006/micrographs.star")["micrographs"]
+    assert list(found.columns) == list(expected.columns)
+    areas = [name for name in found.columns if name.startswith("micscreen")]
+    assert len(areas) == 7
+    assert np.allclose(found[areas], expected[areas], atol=0.02)
+
+
+def test_an_output_that_cannot_be_written_is_a_failed_job(project: Path) -> None:
+    """A folder where a file should go ends with EXIT_FAILURE, for which RELION waits."""
+    (project / "External/job005/RELION_OUTPUT_NODES.star").mkdir(parents=True)
+    done = relion_micscreen(
+        project, "--o", "External/job005/", "--in_mics", CTF, "--particle_diameter", 85,
+        "--in_coords", "AutoPick/job004/autopick.star",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert exits(project / "External/job005") == {"EXIT_FAILURE"}
+    assert "RELION_OUTPUT_NODES.star" in done.stderr
 
 
 @needs_relion
@@ -386,16 +421,17 @@ def test_relion_reads_every_star_file_of_ours(project: Path) -> None:
         assert len(rows) == count, (path, said)
 
 
-def test_a_signal_is_an_abort(project: Path) -> None:
-    """SIGTERM, as a queue sends it, ends the job with EXIT_ABORTED or lets it end well; never
-    without a word to RELION.
+@pytest.mark.parametrize("when", [b"finding", b"done before", b"writing"])
+def test_a_signal_is_an_abort(project: Path, when: bytes) -> None:
+    """SIGTERM, as a queue sends it, before, in or after the loop, ends the job with EXIT_ABORTED or
+    lets it end well; never without a word to RELION.
     """
     words = ("--o", "External/job005/", "--in_mics", CTF, "--particle_diameter", 85)
     words += ("--in_coords", "AutoPick/job004/autopick.star")
     process = subprocess.Popen([*COMMAND, *map(str, words)], cwd=project, stdout=subprocess.PIPE)
     assert process.stdout is not None
     for line in process.stdout:
-        if b"done before" in line:
+        if when in line:
             break
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)

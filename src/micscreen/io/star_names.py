@@ -7,7 +7,7 @@ from typing import Final
 
 from micscreen.errors import MicrographFormatError
 from micscreen.io.star_list import project_of
-from micscreen.io.star_text import StarText, load
+from micscreen.io.star_text import load
 
 MICROGRAPH: Final = "_rlnMicrographName"
 PIXEL_SIZE: Final = "_rlnMicrographPixelSize"
@@ -62,8 +62,3 @@ def particle_extents(path: Path) -> tuple[float, ...]:
         side, pixel = (text.numbers(loop, tag) for tag in wanted)
         found.update((side * pixel).round(3).tolist())
     return tuple(sorted(found))
-
-
-def micrograph_rows(path: Path) -> StarText:
-    """Return a STAR file, looked through for micrograph names."""
-    return load(path, (MICROGRAPH,))

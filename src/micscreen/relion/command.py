@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NoReturn
 
 import click
@@ -66,8 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MicscreenError as error:
         click.echo(f"ERROR: {error}", err=True)
         return _ended(out, FAILURE)
+    except (OSError, UnicodeError) as error:
+        click.echo(f"ERROR: {error}", err=True)
+        return _ended(out, FAILURE)
     except KeyboardInterrupt:
         return _ended(out, ABORTED)
+    except Exception:
+        _ended(out, FAILURE)  # RELION would wait for ever for a job without an end
+        raise
     if outcome.interrupted:
         click.echo("Aborted; continue the job to go on where it stopped.")
         return _ended(out, ABORTED)
@@ -170,7 +177,10 @@ class _Teller:
 
 @contextmanager
 def _aborting(out: Path, every: float = 1.0) -> Iterator[None]:
-    """While it lasts, stop the run when RELION's GUI asks for it."""
+    """While it lasts, stop the run when RELION's GUI or a signal asks for it.
+
+    The loop ends after what is in flight; before and after it, SIGTERM raises KeyboardInterrupt.
+    """
     over = threading.Event()
 
     def watch() -> None:
@@ -179,7 +189,11 @@ def _aborting(out: Path, every: float = 1.0) -> Iterator[None]:
                 (out / ABORT_NOW).unlink(missing_ok=True)
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
     (out / ABORT_NOW).unlink(missing_ok=True)
+    before = signal.signal(signal.SIGTERM, interrupt)
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
@@ -187,6 +201,7 @@ def _aborting(out: Path, every: float = 1.0) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ended(out: Path | None, how: str) -> int:

@@ -79,7 +79,7 @@ def relion_inputs(
     if not in_coords.name.startswith(SUFFIX_FILE):
         return _described("list", in_coords, in_mics or in_coords)
     ending = in_coords.name.removeprefix(SUFFIX_FILE)
-    named = in_coords.read_text().split()
+    named = in_coords.read_text("utf-8", "replace").split()
     micrographs = in_mics or (Path(named[0]) if named else None)
     if micrographs is None or not micrographs.is_file():
         raise UsageError("names no STAR file of micrographs that is there", where=in_coords)

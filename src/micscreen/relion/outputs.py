@@ -11,10 +11,10 @@ import numpy as np
 
 from micscreen.io import read_coordinates
 from micscreen.io.files import write_whole
-from micscreen.io.star_copy import Edits, write_parts
-from micscreen.io.star_names import MICROGRAPH, micrograph_rows
+from micscreen.io.star_copy import Cells, Edits, write_parts
+from micscreen.io.star_names import MICROGRAPH
 from micscreen.io.star_new import relion_text
-from micscreen.io.star_text import new_column
+from micscreen.io.star_text import Loop, StarText, load, new_column
 from micscreen.picks import CLASS_NAMES
 from micscreen.relion.inputs import RelionInputs
 from micscreen.run.find import SUFFIX_FILE
@@ -157,7 +157,7 @@ def write_micrographs(
     chosen = [row for row in rows if most is None or _at_most(row, most)]
     found = {row.picked_path: _cells(row) for row in chosen}
     blank = (UNKNOWN,) * len(COLUMNS)
-    text = micrograph_rows(source)
+    text = load(source, (MICROGRAPH, *COLUMNS))
     loops = [loop for loop in text.loops_with((MICROGRAPH,)) if loop.block in ("micrographs", "")]
     if not loops:
         head = ["", "# version 30001", "", "data_micrographs", "", "loop_"]
@@ -167,16 +167,31 @@ def write_micrographs(
         write_whole(target, body.encode("utf-8", "surrogateescape"))
         return
     (loop,) = loops
-    names = text.words(loop, MICROGRAPH)
+    names = [str(Path(name)) for name in text.words(loop, MICROGRAPH)]
     cells = [found.get(name, blank) for name in names]
-    ends = np.stack((loop.row_ends, loop.row_ends), axis=1)
-    added = [b" " + b" ".join(row) for row in cells]
-    at, line = new_column(text, loop, COLUMNS[0])
-    for i, tag in enumerate(COLUMNS[1:], len(loop.tags) + 2):
-        line += f"{tag} #{i}\n".encode()
-    edits = Edits([(ends, np.array(added, np.bytes_))] if added else [], (at, line))
     stay = np.array([most is None or name in found for name in names], bool)
-    write_parts(target, text, [(loop, stay, edits)])
+    write_parts(target, text, [(loop, stay, _edits(text, loop, cells))])
+
+
+def _edits(text: StarText, loop: Loop, cells: Sequence[tuple[bytes, ...]]) -> Edits:
+    """Return what changes in a table: our columns, new ones and those of an earlier screening."""
+    new = [i for i, tag in enumerate(COLUMNS) if tag not in loop.columns]
+    edited: Cells = []
+    if cells:
+        for i, tag in enumerate(COLUMNS):
+            if tag in loop.columns:
+                edited.append((loop.columns[tag], np.array([row[i] for row in cells], np.bytes_)))
+        edited.sort(key=lambda cell: int(cell[0][0, 0]))
+        if new:
+            ends = np.stack((loop.row_ends, loop.row_ends), axis=1)
+            added = [b"".join(b" " + row[i] for i in new) for row in cells]
+            edited.append((ends, np.array(added, np.bytes_)))
+    if not new:
+        return Edits(edited)
+    at, line = new_column(text, loop, COLUMNS[new[0]])
+    for number, i in enumerate(new[1:], len(loop.tags) + 2):
+        line += f"{COLUMNS[i]} #{number}\n".encode()
+    return Edits(edited, (at, line))
 
 
 def _at_most(row: MicrographRow, most: float) -> bool:
