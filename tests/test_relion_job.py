@@ -341,6 +341,18 @@ def test_a_second_screening_replaces_the_columns_of_the_first(project: Path) -> 
     assert np.allclose(found[areas], expected[areas], atol=0.02)
 
 
+def test_other_values_need_another_job(project: Path) -> None:
+    """Continued with another threshold it fails, says which value was before, and what to do."""
+    words = ("--o", "External/job005/", "--in_mics", CTF, "--particle_diameter", 85)
+    words += ("--in_coords", "AutoPick/job004/autopick.star")
+    assert relion_micscreen(project, *words).returncode == 0
+    done = relion_micscreen(project, *words, "--threshold", 0.9)
+    assert done.returncode == 1
+    assert exits(project / "External/job005") == {"EXIT_FAILURE"}
+    assert "--threshold: was 0.8, is now 0.9" in done.stderr
+    assert "new job in RELION" in done.stderr
+
+
 def test_an_output_that_cannot_be_written_is_a_failed_job(project: Path) -> None:
     """A folder where a file should go ends with EXIT_FAILURE, for which RELION waits."""
     (project / "External/job005/RELION_OUTPUT_NODES.star").mkdir(parents=True)

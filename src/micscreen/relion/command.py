@@ -21,7 +21,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from micscreen.errors import MicscreenError, UsageError
+from micscreen.errors import JobMismatchError, MicscreenError, UsageError
 from micscreen.relion.inputs import RelionInputs, relion_inputs
 from micscreen.run.loop import Event
 from micscreen.run.pipeline import Outcome, screen
@@ -90,7 +90,13 @@ def _run(asked: argparse.Namespace) -> Outcome:
     for note in inputs.notes:
         click.echo(f"WARNING: {note}")
     settings = _settings(asked, inputs)
-    outcome = screen(settings, progress=_Teller().tell)
+    try:
+        outcome = screen(settings, progress=_Teller().tell)
+    except JobMismatchError as error:
+        hint = (
+            "Give the values of before to continue this job; for others make a new job in RELION."
+        )
+        raise JobMismatchError(error.what, where=error.where, hint=hint) from None
     for name, reason in outcome.failed:
         click.echo(f"FAILED: {name}: {' '.join(reason.split())}", err=True)
     if outcome.export is None:
