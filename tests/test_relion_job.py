@@ -341,6 +341,20 @@ def test_a_second_screening_replaces_the_columns_of_the_first(project: Path) -> 
     assert np.allclose(found[areas], expected[areas], atol=0.02)
 
 
+def test_a_micrograph_that_is_listed_no_more_leaves_no_file(project: Path) -> None:
+    """When a micrograph's picks are gone, its file of the run before goes too; the sets stay."""
+    words = ("--o", "External/job005/", "--in_mics", CTF, "--particle_diameter", 85)
+    words += ("--in_coords", "AutoPick/job004/autopick.star")
+    assert relion_micscreen(project, *words).returncode == 0
+    out = project / "External/job005"
+    assert len(list(out.glob("Movies/*_micscreen.star"))) == 3
+    (project / "AutoPick/job004/Movies/mic_1_autopick.star").unlink()
+    assert relion_micscreen(project, *words).returncode == 0
+    left = sorted(path.name for path in out.glob("Movies/*_micscreen.star"))
+    assert left == ["mic_0_micscreen.star", "mic_2_micscreen.star"]
+    assert (out / "coords_suffix_micscreen.star").exists()
+
+
 def test_other_values_need_another_job(project: Path) -> None:
     """Continued with another threshold it fails, says which value was before, and what to do."""
     words = ("--o", "External/job005/", "--in_mics", CTF, "--particle_diameter", 85)

@@ -23,6 +23,7 @@ import click
 
 from micscreen.errors import JobMismatchError, MicscreenError, UsageError
 from micscreen.relion.inputs import RelionInputs, relion_inputs
+from micscreen.relion.outputs import JOB, write_outputs
 from micscreen.run.loop import Event
 from micscreen.run.pipeline import Outcome, screen
 from micscreen.run.settings import (
@@ -37,9 +38,6 @@ SUCCESS: Final = "RELION_JOB_EXIT_SUCCESS"
 FAILURE: Final = "RELION_JOB_EXIT_FAILURE"
 ABORTED: Final = "RELION_JOB_EXIT_ABORTED"
 ABORT_NOW: Final = "RELION_JOB_ABORT_NOW"
-
-JOB: Final = "micscreen"
-"""Folder of the screening job inside RELION's; `micscreen view` and `report` take it."""
 
 BOX_PER_DIAMETER: Final = 1.5
 """A box is so many particle diameters wide, see `InputSettings`."""
@@ -84,8 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(asked: argparse.Namespace) -> Outcome:
     """Screen and write the outputs."""
-    from micscreen.relion.outputs import write_outputs
-
     inputs = relion_inputs(asked.in_mics, asked.in_coords, asked.in_parts)
     for note in inputs.notes:
         click.echo(f"WARNING: {note}")

@@ -21,6 +21,9 @@ from micscreen.run.find import SUFFIX_FILE
 from micscreen.run.rows import MicrographRow
 from micscreen.run.store import Store
 
+JOB: Final = "micscreen"
+"""Folder of the screening job inside RELION's; `micscreen view` and `report` take it."""
+
 SUFFIX: Final = "_micscreen.star"
 LIST: Final = "micscreen.star"
 PARTICLES: Final = "particles.star"
@@ -116,15 +119,26 @@ def _ends_alike(path: Path, source: Path, folder: Path) -> bool:
 def _write_coordinates(out: Path, files: Iterator[tuple[str, bytes]], inputs: RelionInputs) -> Path:
     """Write one file per micrograph, their list, and RELION 3.1's file of the suffix."""
     lines = []
+    old = _files_of_before(out)
     for micrograph, text in files:
         place = out / (str(Path(in_project(micrograph)).with_suffix("")) + SUFFIX)
         write_whole(place, text)
+        old.discard(place)
         lines.append(f"{_word(micrograph)} {_word(place.as_posix())}")
+    for path in old:
+        path.unlink()  # RELION 3.1 would take it for a micrograph that is listed no more
     head = ["", "# version 30001", "", "data_coordinate_files", "", "loop_"]
     head += ["_rlnMicrographName #1", "_rlnMicrographCoordinates #2"]
     write_whole(out / LIST, "\n".join([*head, *lines, "", ""]).encode("utf-8", "surrogateescape"))
     write_whole(out / (SUFFIX_FILE + LIST), f"{inputs.micrographs}\n".encode())
     return out / LIST
+
+
+def _files_of_before(out: Path) -> set[Path]:
+    """Return the files of coordinates of an earlier run; those in the screening job stay out."""
+    job = out / JOB
+    found = {path for path in out.rglob(f"*{SUFFIX}") if not path.is_relative_to(job)}
+    return found - {out / (SUFFIX_FILE + LIST)}
 
 
 def in_project(micrograph: str) -> str:
