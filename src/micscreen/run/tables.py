@@ -7,13 +7,13 @@ bytes.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from micscreen.io.exposures import write_exposures
-from micscreen.io.files import write_whole
+from micscreen.io.files import whole_file
 from micscreen.picks import CLASS_NAMES
 from micscreen.run.find import EXPOSURES, printable
 from micscreen.run.rows import MicrographRow, Scores, kept
@@ -100,15 +100,19 @@ def write_micrograph_tables(
     threshold, on_suspect
         Decide which picks count as kept.
     """
-    records = list(micrograph_records(store, threshold, on_suspect))
-    text = io.StringIO(newline="")
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
     paths = store.folder / "micrographs.csv", store.folder / "micrographs.star"
-    write_whole(paths[0], text.getvalue().encode())
-    write_whole(paths[1], _star(records).encode())
+    count, filled = 0, Counter[str]()
+    with whole_file(paths[0]) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        for record in micrograph_records(store, threshold, on_suspect):
+            if not count:
+                csv.writer(file, lineterminator="\n").writerow(record)
+            csv.writer(file, lineterminator="\n").writerow(record.values())
+            filled.update(column for column in STAR_COLUMNS if record[column])
+            count += 1
+    columns = [c for c in STAR_COLUMNS if filled[c] >= (count if c == "pixel_size" else 1)]
+    again = micrograph_records(store, threshold, on_suspect)
+    with whole_file(paths[1]) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in _star(again, columns if count else ()))
     return paths
 
 
@@ -150,20 +154,17 @@ def write_exposure_tables(
     return tuple(written)
 
 
-def _star(records: list[dict[str, str]]) -> str:
-    """Return the records as a STAR block, without columns of which nothing is known.
+def _star(records: Iterable[dict[str, str]], columns: Sequence[str]) -> Iterator[str]:
+    """Give the lines of a STAR block with some columns of the records.
 
-    Pixel sizes are there when all are known, since RELION would take a gap for a number.
+    Columns of which nothing is known are left out, and pixel sizes unless all are known, since
+    RELION would take a gap for a number.
     """
-    columns = [
-        column
-        for column in STAR_COLUMNS
-        if (all if column == "pixel_size" else any)(record[column] for record in records)
-    ]
-    lines = ["", "# version 30001 micscreen", "", "data_micrographs", "", "loop_"]
-    lines += [f"_{STAR_COLUMNS[column]} #{i}" for i, column in enumerate(columns, 1)]
-    lines += [" ".join(_star_value(record[column]) for column in columns) for record in records]
-    return "\n".join([*lines, ""]) + "\n"
+    yield from ("", "# version 30001 micscreen", "", "data_micrographs", "", "loop_")
+    yield from (f"_{STAR_COLUMNS[column]} #{i}" for i, column in enumerate(columns, 1))
+    for record in records:
+        yield " ".join(_star_value(record[column]) for column in columns)
+    yield ""
 
 
 def _star_value(text: str) -> str:
