@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def test_flipped_picks_are_noticed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "y is flipped for scoring" in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "micscreen", "show", tmp_path / "job"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = re.search(r"y flipped for scoring; .*as they are ([+-]\d+), y flipped ([+-]\d+)", shown)
+    assert found, shown
+    assert abs(int(found[2])) > 2 * abs(int(found[1]))
 
 
 def test_raw_movies_sums_as_microscopes_write_them(tmp_path: Path) -> None:

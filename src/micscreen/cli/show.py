@@ -109,5 +109,10 @@ def _print_summary(store: Any, threshold: float | None, *, as_json: bool) -> Non
     areas = ", ".join(f"{name} {share:.2%}" for name, share in summary.area.items())
     click.echo(f"Mean area: {areas}")
     click.echo(f"Threshold {summary.threshold:g}, weights {summary.model.get('name')}")
+    if summary.frame:
+        found = summary.frame.get("evidence", {}).items()
+        numbers = ", ".join(f"{name} {value:+.0f}" for name, value in found)
+        said = "y flipped for scoring" if summary.frame["flip_y"] else "y as in the files"
+        click.echo(f"Frame of the picks: {said}; evidence in standard errors: {numbers or 'none'}")
     for text in summary.warnings:
         click.echo(f"Warning: {text}")

@@ -65,6 +65,16 @@ class FrameFinding:
     evidence: dict[str, float]
     warnings: tuple[str, ...]
 
+    def noted(self, micrographs: int) -> dict[str, Any]:
+        """Return what a job keeps of it, with the number of micrographs that there were."""
+        evidence = {name: round(value, 2) for name, value in self.evidence.items()}
+        return {
+            "flip_y": self.flip_y,
+            "evidence": evidence,
+            "warnings": list(self.warnings),
+            "micrographs": micrographs,
+        }
+
 
 def frame_sample(image: NDArray[Any], picks: Picks, box_size: float) -> FrameSample:
     """Prepare one micrograph for the density evidence.

@@ -13,7 +13,7 @@ from micscreen.io.table import PickTable
 from micscreen.picks import Picks
 from micscreen.report import select_spread
 from micscreen.run.engine import Engine, Stop
-from micscreen.run.frame import FrameSample, find_frame
+from micscreen.run.frame import FrameFinding, FrameSample, find_frame
 from micscreen.run.lock import JobLock
 from micscreen.run.plan import Job
 from micscreen.run.rows import MicrographRow, Scores, decide
@@ -131,8 +131,8 @@ def registered(job: Job, known: MicrographRow | None, tables: Sequence[PickTable
 
 def check_frame(
     jobs: Sequence[Job], tables: Sequence[PickTable], settings: ScreenSettings
-) -> tuple[bool, list[str]]:
-    """Compare picks with some micrographs; return whether y is flipped, and warnings."""
+) -> FrameFinding:
+    """Compare picks with some micrographs: whether y is flipped, on what evidence."""
     with_picks = [job for job in jobs if len(job.rows)]
     jobs = [with_picks[i] for i in select_spread(len(with_picks), FRAMES_CHECKED)]
     sampled = set(select_spread(len(jobs), SAMPLES))
@@ -151,5 +151,4 @@ def check_frame(
                 samples.append(sample)
         except (MicscreenError, OSError):
             continue  # It will be a failed row with its reason.
-    finding = find_frame(settings.inputs.flip_y, frames, samples)
-    return finding.flip_y, list(finding.warnings)
+    return find_frame(settings.inputs.flip_y, frames, samples)

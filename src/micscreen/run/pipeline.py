@@ -224,9 +224,9 @@ def prepare(planned: Plan, settings: ScreenSettings, loop: Loop, tell: Progress)
     again = noted is not None and noted["micrographs"] != len(planned.jobs)
     if noted is None or again:
         tell(Event("step", "checking the picks' frame"))
-        flip_y, warnings = check_frame(planned.jobs, planned.tables, settings)
-        turned = noted is not None and noted["flip_y"] != flip_y
-        noted = {"flip_y": flip_y, "warnings": warnings, "micrographs": len(planned.jobs)}
+        finding = check_frame(planned.jobs, planned.tables, settings)
+        turned = noted is not None and noted["flip_y"] != finding.flip_y
+        noted = finding.noted(len(planned.jobs))
     else:
         turned = False
     for text in noted["warnings"]:

@@ -146,8 +146,9 @@ class _Stream:
         if "frame" in store.info():
             flip_y = store.info()["frame"]["flip_y"]
         elif any(len(job.rows) for job in jobs):
-            flip_y, warnings = check_frame(jobs, self.arrivals.tables, self.settings)
-            store.note(frame={"flip_y": flip_y, "warnings": warnings, "micrographs": 0})
+            finding = check_frame(jobs, self.arrivals.tables, self.settings)
+            flip_y = finding.flip_y
+            store.note(frame=finding.noted(0))
         else:
             return
         self.loop = replace(self.loop, work=replace(self.loop.work, flip_y=flip_y))

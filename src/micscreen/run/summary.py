@@ -36,6 +36,8 @@ class JobSummary:
         Mean share of the micrographs per class.
     model
         Name and sha256 of the weights.
+    frame
+        Whether y is flipped for scoring, and the evidence of each frame in standard errors.
     warnings
         What the run told the user.
     """
@@ -46,6 +48,7 @@ class JobSummary:
     histogram: tuple[int, ...]
     area: dict[str, float]
     model: dict[str, str]
+    frame: dict[str, Any]
     warnings: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -66,6 +69,7 @@ class JobSummary:
             "area": {name: round(share, 5) for name, share in self.area.items()},
             "goodness_histogram": list(self.histogram),
             "model": self.model,
+            "frame": self.frame,
             "warnings": list(self.warnings),
         }
 
@@ -131,5 +135,6 @@ def summarise(store: Store, threshold: float | None = None) -> JobSummary:
         histogram=tuple(int(n) for n in histogram),
         area={name: float(a) for name, a in zip(CLASS_NAMES, area, strict=True)},
         model=info.get("model", {}),
+        frame={k: v for k, v in info.get("frame", {}).items() if k in ("flip_y", "evidence")},
         warnings=tuple(info.get("warnings", ())),
     )
