@@ -18,6 +18,7 @@ from micscreen.model.backend import FakeBackend, open_backend
 from micscreen.samples import ahead, draw_crop, load_real, resampled, write_shard
 from micscreen.simulate import Recipe
 from micscreen.train import __main__ as command
+from micscreen.train import choose
 from micscreen.train import fit as fitting
 from micscreen.train.fit import FitSettings, fit, open_device
 from micscreen.train.ship import export
@@ -349,3 +350,34 @@ def test_samples_are_made_ahead_and_an_error_on_the_way_is_raised() -> None:
     assert next(coming) == (2, 2)
     with pytest.raises(ValueError, match="the fourth"):
         next(coming)
+
+
+def test_bias_and_sharpness_are_chosen_by_the_rule() -> None:
+    """Of choices that lose little of what is real, nearly the best IoU with the fewest particles
+    lost, and of equals the sharper; with none allowed it says so.
+    """
+    best = choose.Choice(0.0, 2.0, 0.660, 0.09, 0.0, 0.001, 0.03)
+    near = choose.Choice(1.0, 2.0, 0.652, 0.05, 0.0, 0.001, 0.04)
+    sharp = choose.Choice(1.0, 3.0, 0.651, 0.05, 0.0, 0.001, 0.04)
+    far = choose.Choice(1.5, 3.0, 0.640, 0.01, 0.0, 0.001, 0.04)
+    greedy = choose.Choice(0.0, 3.0, 0.900, 0.0, 0.0, 0.004, 0.01)
+    dirty = choose.Choice(0.0, 3.0, 0.900, 0.0, 0.01, 0.0, 0.01)
+    assert choose.chosen([best, near, sharp, far, greedy, dirty]) == sharp
+    assert choose.chosen([best, far]) == best
+    with pytest.raises(ModelError, match="loses too much"):
+        choose.chosen([greedy, dirty])
+
+
+def test_choices_are_measured(
+    shards: Path, real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each bias with each sharpness gets its figures, and a bias towards good calls less bad."""
+    monkeypatch.setattr(choose, "SCENES", 3)
+    monkeypatch.setattr(choose, "BIASES", (-30.0, 30.0))
+    monkeypatch.setattr(choose, "SHARPNESSES", (1.0,))
+    path = fit(SETTINGS, shards, tmp_path, load_real(real), most_chunks=1)
+    bad, good = choose.choices(path, real)
+    assert (bad.bias, bad.sharpness) == (-30.0, 1.0)
+    assert bad.clean > 0.99 > 0.01 > good.clean
+    assert bad.lost == bad.far == 1.0
+    assert good.lost == good.far == good.iou == 0.0
