@@ -42,6 +42,9 @@ WRITERS: Final = 2
 """Threads that write files of a set: the disk is waited for once per set, so more only get into
 each other's way."""
 
+AT_ONCE: Final = 1024
+"""Files of a set that are handed to the writers together."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
@@ -303,8 +306,11 @@ def _write_own(
             selection = replace(selection, x=verdict.x, y=verdict.y, scale=scale)
         write_subset(table, selection, aside / place, final=final / place)
 
+    places = _layout(tables)
     with ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(write, tables, verdicts, rows, _layout(tables)))
+        for at in range(0, len(tables), AT_ONCE):  # a task for each of them at once takes memory
+            part = slice(at, at + AT_ONCE)
+            list(pool.map(write, tables[part], verdicts[part], rows[part], places[part]))
 
 
 def _layout(tables: Sequence[PickTable]) -> list[Path]:
