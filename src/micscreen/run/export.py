@@ -306,11 +306,11 @@ def _write_own(
             selection = replace(selection, x=verdict.x, y=verdict.y, scale=scale)
         write_subset(table, selection, aside / place, final=final / place)
 
-    places = _layout(tables)
+    layout = _layout(tables)
     with ThreadPoolExecutor(WRITERS) as pool:
         for at in range(0, len(tables), AT_ONCE):  # a task for each of them at once takes memory
             part = slice(at, at + AT_ONCE)
-            list(pool.map(write, tables[part], verdicts[part], rows[part], places[part]))
+            list(pool.map(write, tables[part], verdicts[part], rows[part], layout[part]))
 
 
 def _layout(tables: Sequence[PickTable]) -> list[Path]:
