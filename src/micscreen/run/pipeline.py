@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -255,14 +256,12 @@ def _finish(
     """
     loop, skipped = ran
     store = loop.store
-    rows = list(store.micrographs())
-    interrupted = loop.stop.asked and (
-        settings.watch is not None or any(row.status == "pending" for row in rows)
-    )
+    statuses = Counter(row.status for row in store.micrographs())
+    interrupted = loop.stop.asked and (settings.watch is not None or statuses["pending"] > 0)
     report: ExportReport | None = None
     tables: tuple[Path, ...] = ()
     warnings = [*planned.warnings, *store.info().get("frame", {}).get("warnings", [])]
-    if rows and (settings.watch is not None or not interrupted):
+    if statuses and (settings.watch is not None or not interrupted):
         tell(Event("step", "writing the picks"))
         try:
             with JobLock(settings.output, SETS_LOCK, PATIENCE):
@@ -280,15 +279,15 @@ def _finish(
             settings.outputs.threshold,
             settings.scoring.on_suspect,
         )
-    warnings += row_warnings(rows)
+    warnings += row_warnings(store.micrographs())
     store.note(warnings=warnings)
     return Outcome(
         job=settings.output,
-        micrographs=len(rows),
-        done=sum(row.status == "done" for row in rows),
+        micrographs=statuses.total(),
+        done=statuses["done"],
         skipped=skipped,
-        failed=tuple((row.name, row.reason or "") for row in rows if row.status == "failed"),
-        suspect=tuple((row.name, "; ".join(row.suspect)) for row in rows if row.suspect),
+        failed=tuple((r.name, r.reason or "") for r in store.micrographs() if r.status == "failed"),
+        suspect=tuple((r.name, "; ".join(r.suspect)) for r in store.micrographs() if r.suspect),
         picks_in=planned.picks_in,
         export=report,
         tables=tables,
@@ -311,7 +310,7 @@ def _write_sets(store: Store, planned: Plan, settings: ScreenSettings) -> Export
     return export(store, planned.tables, asked)
 
 
-def row_warnings(rows: Sequence[MicrographRow]) -> list[str]:
+def row_warnings(rows: Iterable[MicrographRow]) -> list[str]:
     """Return the warnings of all micrographs, each once, with how many have it."""
     names: dict[str, list[str]] = {}
     for row in rows:
