@@ -144,6 +144,7 @@ def _screen(
     if backend is None:
         tell(Event("step", "opening the network"))
         backend = open_network(settings)
+        tell(Event("step", f"the network runs on {backend.device}"))
     prepare_folder(settings.output)
     with (
         JobLock(settings.output) as lock,
