@@ -3,18 +3,44 @@
 
 import os
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Set
+from sqlite3 import OperationalError
+from typing import Dict, Iterable, Iterator, List, Optional
 
 from pwem.objects import Coordinate, Micrograph
+from pyworkflow.constants import PROJECT_DBNAME
+from pyworkflow.object import Set
+from pyworkflow.protocol import Protocol
+from pyworkflow.protocol.protocol import getProtocolFromDb
 
 from .parts import partner
 
 
-def reopened(aSet):
-    """Return a set as it is on disk now: another process may have added to it."""
+def reopened(aSet, pointer=None):
+    """Return a set as it is on disk now: another process may have added to it.
+
+    A set into which nothing was ever put has no tables, and its file does not say whether more is
+    to come; then the protocol that `pointer` names is asked.
+    """
     fresh = type(aSet)(filename=aSet.getFileName())
-    fresh.loadAllProperties()
+    try:
+        fresh.loadAllProperties()
+    except OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        fresh.setStreamState(_stateOfEmpty(aSet, pointer))
     return fresh
+
+
+def _stateOfEmpty(aSet, pointer):
+    """Return the stream state of a set without tables."""
+    parent = pointer.getObjValue() if pointer is not None else None
+    if not isinstance(parent, Protocol):
+        return aSet.getStreamState()
+    # The run's own database, or the project's for what was never launched; cwd is the project.
+    path = parent.getDbPath() if os.path.exists(parent.getDbPath()) else PROJECT_DBNAME
+    updated = getProtocolFromDb(os.getcwd(), path, parent.getObjId())
+    output = getattr(updated, pointer.getExtended(), aSet)
+    return output.getStreamState() if updated.isActive() else Set.STREAM_CLOSED
 
 
 @dataclass
@@ -29,14 +55,14 @@ class Fresh:
 class GrowingCoordinates:
     """A set of coordinates of which every look returns what is new."""
 
-    def __init__(self, seen: Optional[Set[int]] = None) -> None:
+    def __init__(self, seen: Optional[Iterable[int]] = None) -> None:
         self.seen = set(seen or ())
         self._last = 0
         self.closed = False
 
-    def look(self, aSet) -> List[Fresh]:
+    def look(self, pointer) -> List[Fresh]:
         """Return what is new, by micrograph, in the order of ids."""
-        current = reopened(aSet)
+        current = reopened(pointer.get(), pointer)
         try:
             self.closed = current.isStreamClosed()
             # Ids usually grow; when some were seen too early or too late, all are looked at.
@@ -72,9 +98,9 @@ class GrowingMicrographs:
         self._names: Dict[int, str] = {}
         self._last = 0
 
-    def look(self, aSet) -> None:
+    def look(self, pointer) -> None:
         """Take in what is new."""
-        current = reopened(aSet)
+        current = reopened(pointer.get(), pointer)
         try:
             self.closed = current.isStreamClosed()
             for micrograph in self._new(current):

@@ -162,7 +162,7 @@ class Predictor:
             options["--device"] = "cuda:" + ",".join(map(str, range(len(wish.gpus))))
         for option, value in options.items():
             arguments += [option, value]
-        arguments += ["--no-tiff-flip"] + ["--save-masks"] * wish.saveMasks
+        arguments += ["--watch", "--no-tiff-flip"] + ["--save-masks"] * wish.saveMasks
         return " ".join(shlex.quote(argument) for argument in arguments)
 
     @staticmethod

@@ -3,75 +3,20 @@
 
 import csv
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import PROGRAM
-from feeder import BOX, PICKS, SAMPLING, Feeder, places, pointer
-from pwem.objects import SetOfCoordinates
-
-from scipion_micscreen.protocols import MicscreenProtDeepMicrographScreen
-
-SCORES = "_goodRegionScore", "_xmipp_goodRegionScore"
-
-
-def fed(project, simulated, count=3, picks=places):
-    """Return a feeder with the first simulated micrographs, closed."""
-    feeder = Feeder(project)
-    for number, path in enumerate(sorted((simulated / "images").glob("*.mrc"))[:count]):
-        feeder.add(path, picks(number))
-    feeder.close()
-    return feeder
-
-
-def protocol_of(project, feeder, **given):
-    """Return the protocol with the feeder's coordinates as input."""
-    given.setdefault("useGpu", False)
-    made = project.newProtocol(MicscreenProtDeepMicrographScreen, **given)
-    made.inputCoordinates.copy(pointer(feeder.protocol, "outputCoordinates"))
-    return made
-
-
-def launched(project, protocol, timeout=120):
-    """Run a protocol to its end, and return it as the project has it then."""
-    project.launchProtocol(protocol, wait=False)
-    return ended(project, protocol, timeout)
-
-
-def ended(project, protocol, timeout=120):
-    """Wait for the end of a protocol."""
-    import time
-
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        project._updateProtocol(protocol)
-        if protocol.isFinished() or protocol.isFailed() or protocol.isAborted():
-            return protocol
-        time.sleep(0.5)
-    raise AssertionError("no end after %d s: %s" % (timeout, log_of(protocol)))
-
-
-def log_of(protocol):
-    """Return the end of what a protocol wrote."""
-    return "".join(open(path).read()[-3000:] for path in protocol.getLogPaths()[:2])
-
-
-def rows(output):
-    """Return id -> (x, y, micId, micName, score, Xmipp's score) of a set as it is on disk."""
-    fresh = SetOfCoordinates(filename=output.getFileName())
-    found = {}
-    for one in fresh.iterItems():
-        scores = [getattr(one, name).get() for name in SCORES]
-        found[one.getObjId()] = (*one.getPosition(), one.getMicId(), one.getMicName(), *scores)
-    fresh.close()
-    return found
+from feeder import BOX, PICKS, SAMPLING, Feeder, places
+from helpers import fed, images, launched, log_of, protocol_of, rows
 
 
 def by_command(simulated, tmp_path, count=3):
     """Return the goodness that `micscreen screen` gives the same picks, in order."""
     folder = tmp_path / "command"
     (folder / "picks").mkdir(parents=True)
-    paths = sorted((simulated / "images").glob("*.mrc"))[:count]
+    paths = images(simulated, count)
     for number, path in enumerate(paths):
         with open(folder / "picks" / (path.stem + ".csv"), "w") as handle:
             handle.write("x,y\n" + "".join("%d,%d\n" % place for place in places(number)))
@@ -109,8 +54,93 @@ def test_static_run(project, simulated, tmp_path):
     text = "\n".join(done._summary())
     assert "180 coordinates on 3 micrographs" in text
     assert "%d are kept, %d rejected" % (len(kept), 180 - len(kept)) in text
-    assert "cpu" in text
+    assert "cpu" in text  # what the network ran on
     assert "0.8" in done._methods()[0]
-    from pathlib import Path
-
     assert len(list(Path(done._getExtraPath("predictor", "job", "thumbnails")).glob("*.png"))) == 3
+
+
+def test_nothing_is_removed_without_a_threshold(project, simulated):
+    """-1 keeps every coordinate, also those outside the picture, and scores all of them."""
+    outside = [(-30, 500), (5000, 20), (500, 500)]
+    feeder = fed(project, simulated, 2, lambda number: outside)
+    done = launched(project, protocol_of(project, feeder))
+    assert done.isFinished(), log_of(done)
+    found = rows(done.outputCoordinates_Full)
+    assert [row[:2] for row in found.values()] == outside * 2
+    assert [row[4] for row in found.values()][:2] == [0.0, 0.0]
+    assert all(row[4] is not None for row in found.values())
+
+
+def test_everything_rejected(project, simulated):
+    """When nothing is kept the output is there, empty and closed, and the summary says so."""
+    feeder = fed(project, simulated, 2, lambda number: [(-500, -500)])
+    done = launched(project, protocol_of(project, feeder, threshold=0.5))
+    assert done.isFinished(), log_of(done)
+    assert done.outputCoordinates_Auto_050.getSize() == 0
+    assert done.outputCoordinates_Auto_050.isStreamClosed()
+    assert rows(done.outputCoordinates_Auto_050) == {}
+    assert "0 are kept, 2 rejected" in done._summary()[0]
+    assert "outside frame: 2" in done._summary()[1]
+
+
+def test_threshold_zero_filters(project, simulated):
+    """NOT to copy: 0 is a threshold. It is named _Auto_000 and compares, as `micscreen` does."""
+    feeder = fed(project, simulated, 1)
+    done = launched(project, protocol_of(project, feeder, threshold=0))
+    assert done.isFinished(), log_of(done)
+    assert done.getOutputName() == "outputCoordinates_Auto_000"
+    assert len(rows(done.outputCoordinates_Auto_000)) == PICKS
+    assert "(threshold 0)" in done._summary()[0]
+
+
+def test_empty_input(project, simulated):
+    """A closed set without coordinates ends at once, with an empty output."""
+    feeder = Feeder(project)
+    feeder.add(images(simulated)[0], [])
+    feeder.close()
+    done = launched(project, protocol_of(project, feeder, threshold=0.8))
+    assert done.isFinished(), log_of(done)
+    assert done.outputCoordinates_Auto_080.getSize() == 0
+
+
+def test_micrographs_that_cannot_be_read(project, simulated, tmp_path):
+    """A damaged, a missing and a stacked micrograph cost their own coordinates alone, and are named
+    with their reasons; batches of one are accepted (NOT to copy: the old one refused them)."""
+    damaged = tmp_path / "damaged.mrc"
+    damaged.write_bytes(images(simulated)[0].read_bytes()[:5000])
+    feeder = Feeder(project)
+    feeder.add(images(simulated)[0], places(0))
+    feeder.add(damaged, places(1))
+    feeder.add(tmp_path / "gone.mrc", places(2))
+    feeder.close()
+    done = launched(project, protocol_of(project, feeder, threshold=0.8, streamingBatchSize=1))
+    assert done.isFinished(), log_of(done)
+    assert {row[3] for row in rows(done.outputCoordinates_Auto_080).values()} == {
+        images(simulated)[0].name
+    }
+    text = "\n".join(done._summary())
+    assert "60 coordinates on 1 micrographs" in text
+    assert "2 micrographs failed" in text
+    assert "damaged.mrc: " in text
+    assert "no such file" in text
+
+
+def test_all_micrographs_unreadable(project, tmp_path):
+    """When not one micrograph can be read the protocol fails, and says why."""
+    feeder = Feeder(project)
+    feeder.add(tmp_path / "gone.mrc", places(2))
+    feeder.close()
+    done = launched(project, protocol_of(project, feeder))
+    assert done.isFailed()
+    assert "no such file" in done.getErrorMessage()
+
+
+def test_masks(project, simulated):
+    """saveMasks keeps a mask per micrograph; without thumbnails none is made."""
+    feeder = fed(project, simulated, 2)
+    asked = protocol_of(project, feeder, saveMasks=True, saveMicThumbnailWithMask=False)
+    done = launched(project, asked)
+    assert done.isFinished(), log_of(done)
+    job = Path(done.jobFolder())
+    assert len(list((job / "masks").glob("*.tif"))) == 2
+    assert not list(job.glob("thumbnails/*"))

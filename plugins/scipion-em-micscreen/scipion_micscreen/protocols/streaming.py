@@ -147,16 +147,16 @@ class ScreenSteps:
                 self._work.link(name, screened[1])
 
     def _lookAtMicrographs(self):
-        self._micrographs.look(self.getCoords().getMicrographs())
+        self._micrographs.look(self.getCoords().getMicrographs(asPointer=True))
         if self.micsSource.get() == OTHER:
-            self._others.look(self.inputMicrographs.get())
+            self._others.look(self.inputMicrographs)
             if not self._anyName:
                 names = self._others.byName.keys()
                 self._anyName = not names.isdisjoint(self._micrographs.byName)
 
     def _handOver(self):
         """Hand all parts over that have a micrograph; return whether nothing more can come."""
-        fresh = self._incoming.look(self.getCoords())
+        fresh = self._incoming.look(self.inputCoordinates)
         for new in fresh:
             self._homeless.setdefault(new.micId, (new.micName, []))[1].extend(new.coordinates)
         closed = self._incoming.closed
