@@ -1,10 +1,6 @@
 # ruff: noqa: E501
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""References, where Scipion looks for them."""
-
-from __future__ import annotations
-
-_bibtexStr = """
+"""
 @article{sanchezgarcia2020,
   title = {MicrographCleaner: A python package for cryo-EM micrograph cleaning using deep learning},
   author = {Sanchez-Garcia, Ruben and Segura, Joan and Maluenda, David and Sorzano, Carlos Oscar S. and Carazo, Jose Maria},

@@ -189,8 +189,12 @@ class MicscreenProtDeepMicrographScreen(ScreenSteps, EMProtocol, ProtStreamingBa
                 "At least 3 threads are needed: one looks for new input, one runs the network, "
                 "and one is Scipion's own."
             )
-        if self.usesGpu() and not self.gpus():
-            errors.append("The list of GPUs is empty: give their numbers, or do not use the GPU.")
+        try:
+            none = self.usesGpu() and not self.gpus()
+        except ValueError:
+            none = True
+        if none:
+            errors.append("The list of GPUs is not one: give numbers, or do not use the GPU.")
         return errors + self._validateInputs()
 
     def _validateInputs(self):

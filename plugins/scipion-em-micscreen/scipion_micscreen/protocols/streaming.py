@@ -13,10 +13,11 @@ import time
 
 import numpy as np
 from pwem.objects import SetOfCoordinates
-from pyworkflow.object import Float, Pointer, Set
+from pyworkflow.object import Set
 
-from ..constants import OTHER, SCORE, THUMBNAILS, XMIPP_SCORE
-from ..inputs import GrowingCoordinates, GrowingMicrographs
+from ..constants import OTHER, THUMBNAILS
+from ..fields import Fields
+from ..inputs import GrowingCoordinates
 from ..parts import (
     Numbers,
     addTo,
@@ -116,8 +117,7 @@ class ScreenSteps:
         self._running, self._trouble = threading.Event(), None
         self._predictorStep, self._starts, self._finished, self._given = 0, 0, 0, set()
         self._numbers = Numbers()
-        self._micrographs, self._others = GrowingMicrographs(), GrowingMicrographs()
-        self._anyName = False
+        self._fields = Fields(self)
         self._work.waitForOrphan()
         os.makedirs(self.scoresFolder(), exist_ok=True)
         fed = self._work.fed()
@@ -140,19 +140,11 @@ class ScreenSteps:
     def _relink(self, fed):
         """Mend the links of parts that were handed over, if the project was moved."""
         if fed:
-            self._lookAtMicrographs()
+            self._fields.look()
         for name in fed:
-            screened = self._screened(micIdOf(name), None)
+            screened = self._fields.screened(micIdOf(name), None, True)
             if screened is not None:
                 self._work.link(name, screened[1])
-
-    def _lookAtMicrographs(self):
-        self._micrographs.look(self.getCoords().getMicrographs(asPointer=True))
-        if self.micsSource.get() == OTHER:
-            self._others.look(self.inputMicrographs)
-            if not self._anyName:
-                names = self._others.byName.keys()
-                self._anyName = not names.isdisjoint(self._micrographs.byName)
 
     def _handOver(self):
         """Hand all parts over that have a micrograph; return whether nothing more can come."""
@@ -161,29 +153,16 @@ class ScreenSteps:
             self._homeless.setdefault(new.micId, (new.micName, []))[1].extend(new.coordinates)
         closed = self._incoming.closed
         if self._homeless or not closed or self.micsSource.get() == OTHER:
-            self._lookAtMicrographs()
+            self._fields.look()
         for micId in sorted(self._homeless):
             name, coordinates = self._homeless[micId]
-            screened = self._screened(micId, name, closed)
+            screened = self._fields.screened(micId, name, closed)
             if screened is not None:
                 del self._homeless[micId]
                 self._handOverOne(micId, screened, coordinates)
         if self.micsSource.get() == OTHER:
-            return closed and self._others.closed
-        return closed and (self._micrographs.closed or not self._homeless)
-
-    def _screened(self, micId, micName, closed=True):
-        """Return name and path of the micrograph that is screened; None while there is none."""
-        if micId in self._micrographs:
-            micName = self._micrographs.name(micId)
-        if self.micsSource.get() != OTHER:
-            found = micId if micId in self._micrographs else None
-            micrographs = self._micrographs
-        else:
-            micrographs = self._others
-            complete = closed and micrographs.closed
-            found = micrographs.partnerOf(micId, micName or "", self._anyName, complete)
-        return None if found is None else (micrographs.name(found), micrographs.path(found))
+            return closed and self._fields.others.closed
+        return closed and (self._fields.micrographs.closed or not self._homeless)
 
     def _handOverOne(self, micId, screened, coordinates):
         self._parts[micId] = self._parts.get(micId, 0) + 1
@@ -206,8 +185,8 @@ class ScreenSteps:
                 continue
             micId = micIdOf(scores.name)
             if write:
-                if micId in self._micrographs:
-                    scores.about["micrograph"] = self._micrographs.name(micId)
+                if micId in self._fields.micrographs:
+                    scores.about["micrograph"] = self._fields.micrographs.name(micId)
                 writeScores(self.scoresFolder(), scores)
             self._waiting.discard(scores.name)
             addTo(self._numbers, scores, self.threshold.get())
@@ -223,7 +202,7 @@ class ScreenSteps:
             for scores in ready:
                 new = scores.kept(self.threshold.get()) & ~np.isin(scores.ids, self._there)
                 wanted = dict(zip(scores.ids[new].tolist(), scores.goodness[new].tolist()))
-                for coordinate in self._originals(micIdOf(scores.name), wanted):
+                for coordinate in self._fields.originals(micIdOf(scores.name), wanted):
                     output.append(coordinate)
             self._numbers.device = self._work.device
             writeNumbers(self._getExtraPath("numbers.json"), self._numbers)
@@ -233,48 +212,6 @@ class ScreenSteps:
                 self._defineSourceRelation(self.inputCoordinates, output)
                 if self.micsSource.get() == OTHER:
                     self._defineSourceRelation(self.inputMicrographs, output)
-
-    def _originals(self, micId, wanted):
-        """Yield clones of input coordinates, with their scores, on the scale of the output."""
-        if not wanted:
-            return
-        from ..inputs import reopened
-
-        current = reopened(self.getCoords())
-        # Ids of a micrograph usually follow each other; the primary key finds them at once.
-        where = "id >= %d AND id <= %d AND _micId = %d" % (min(wanted), max(wanted), micId)
-        scaled = self.scalesOutput() and self._otherOf(micId)
-        try:
-            for coordinate in current.iterItems(where=where):
-                goodness = wanted.get(coordinate.getObjId())
-                if goodness is None:
-                    continue
-                clone = coordinate.clone()
-                if scaled:
-                    self._moveToOther(clone, *scaled)
-                setattr(clone, SCORE, Float(goodness))
-                setattr(clone, XMIPP_SCORE, Float(goodness))
-                yield clone
-        finally:
-            current.close()
-
-    def _otherOf(self, micId):
-        """Return id and micName of the other micrograph of a field of view."""
-        if micId not in self._micrographs:
-            self._lookAtMicrographs()
-        name = self._micrographs.name(micId)
-        found = self._others.partnerOf(micId, name, self._anyName, True)
-        return found, self._others.name(found)
-
-    def _moveToOther(self, coordinate, otherId, otherName):
-        """Bring a coordinate to the other micrograph, to the nearest pixel of it."""
-        scale = self.getBoxScale()
-        coordinate.setPosition(
-            round((coordinate.getX() + 0.5) * scale - 0.5),
-            round((coordinate.getY() + 0.5) * scale - 0.5),
-        )
-        coordinate.setMicId(otherId)
-        coordinate.setMicName(otherName)
 
     def _output(self):
         """Return the output set, opened for more."""
@@ -288,26 +225,20 @@ class ScreenSteps:
                 output.load()
             return output
         path = self._getPath("coordinates%s.sqlite" % self.getAutoSuffix().lower())
-        output = SetOfCoordinates(filename=path)  # of a run that was killed it may hold some
+        output = self.newCoordinates(path)  # of a run that was killed it may hold some
         if output.getSize():
             self._there = np.array(sorted(output.getIdSet()), int)
             output.enableAppend()
         output.setStreamState(Set.STREAM_OPEN)
-        output.setBoxSize(self.getBoxSize())
-        if self.scalesOutput():
-            output.setMicrographs(self.inputMicrographs)
-        else:
-            output.setMicrographs(self._micrographsOfCoordinates())
         return output
 
-    def _micrographsOfCoordinates(self):
-        """Return a pointer to the picked micrographs by way of a protocol, never a bare set."""
-        pointer = self.getCoords().getMicrographs(asPointer=True)
-        if pointer.hasExtended():
-            return pointer
-        copy = Pointer()
-        copy.copy(pointer)
-        return copy
+    def newCoordinates(self, path):
+        """Return a set in a file, on the micrographs and with the box of the output."""
+        made = SetOfCoordinates(filename=path)
+        made.setBoxSize(self.getBoxSize())
+        picked = self.getCoords().getMicrographs(asPointer=True)
+        made.setMicrographs(self.inputMicrographs if self.scalesOutput() else picked)
+        return made
 
     def _startPredictor(self):
         self._running.set()
