@@ -31,21 +31,22 @@ class MicscreenViewer(EmProtocolViewer):
     def _defineParams(self, form):
         given = self.protocol.threshold.get()
         pages = max(1, -(-len(self.thumbnails()) // (COLUMNS * ROWS)))
-        form.addSection(label="Scores")
-        form.addParam(
+        form.addSection(label="Visualization")
+        group = form.addGroup("Scores")
+        group.addParam(
             "bins",
             params.IntParam,
             default=50,
             label="Bins of the histogram",
         )
-        form.addParam(
+        group.addParam(
             "showHistogram",
             params.LabelParam,
             label="Histogram of scores",
             help="Of all scored coordinates, whatever the threshold. Good ones are near 1.",
         )
-        form.addSection(label="Coordinates")
-        form.addParam(
+        group = form.addGroup("Coordinates")
+        group.addParam(
             "viewThreshold",
             params.FloatParam,
             default=given if given >= 0 else RECOMMENDED,
@@ -53,36 +54,36 @@ class MicscreenViewer(EmProtocolViewer):
             help="Between 0 and 1; 0.75 to 0.9 is recommended, higher removes more. It may be "
             "lower than that of the run: the coordinates come from its input.",
         )
-        form.addParam(
+        group.addParam(
             "showCoordinates",
             params.LabelParam,
             label="Coordinates above the threshold",
             help="In Scipion's coordinate viewer. To keep them, register them here: an output made "
             "in that viewer has no scores.",
         )
-        form.addParam(
+        group.addParam(
             "registerCoordinates",
             params.LabelParam,
             label="Register them as a new output",
             help="Adds outputCoordinates_Manual_ and the threshold in three digits to the run, "
             "with the scores.",
         )
-        form.addSection(label="Micrographs")
-        form.addParam(
+        group = form.addGroup("Micrographs")
+        group.addParam(
             "page",
             params.IntParam,
             default=1,
             label="Page",
             help="Of %d." % pages,
         )
-        form.addParam(
+        group.addParam(
             "showThumbnails",
             params.LabelParam,
             label="Thumbnails with mask and coordinates",
             help="Bad regions are coloured by class; coordinates that are kept are circles, "
             "rejected ones crosses, at the threshold of the run.",
         )
-        form.addParam(
+        group.addParam(
             "openJob",
             params.LabelParam,
             label="Open the run in the browser",
