@@ -84,13 +84,18 @@ def test_everything_rejected(project, simulated):
 
 
 def test_threshold_zero_filters(project, simulated):
-    """NOT to copy: 0 is a threshold. It is named _Auto_000 and compares, as `micscreen` does."""
+    """NOT to copy: 0 is a threshold. It is named _Auto_000 and compares, as `micscreen` does. And
+    saveMasks keeps a mask; without thumbnails none is made."""
     feeder = fed(project, simulated, 1)
-    done = launched(project, protocol_of(project, feeder, threshold=0))
+    asked = {"saveMasks": True, "saveMicThumbnailWithMask": False}
+    done = launched(project, protocol_of(project, feeder, threshold=0, **asked))
     assert done.isFinished(), log_of(done)
     assert done.getOutputName() == "outputCoordinates_Auto_000"
     assert len(rows(done.outputCoordinates_Auto_000)) == PICKS
     assert "(threshold 0)" in done._summary()[0]
+    job = Path(done.jobFolder())
+    assert len(list((job / "masks").glob("*.tif"))) == 1
+    assert not list(job.glob("thumbnails/*"))
 
 
 def test_empty_input(project, simulated):
@@ -133,14 +138,3 @@ def test_all_micrographs_unreadable(project, tmp_path):
     done = launched(project, protocol_of(project, feeder))
     assert done.isFailed()
     assert "no such file" in done.getErrorMessage()
-
-
-def test_masks(project, simulated):
-    """saveMasks keeps a mask per micrograph; without thumbnails none is made."""
-    feeder = fed(project, simulated, 2)
-    asked = protocol_of(project, feeder, saveMasks=True, saveMicThumbnailWithMask=False)
-    done = launched(project, asked)
-    assert done.isFinished(), log_of(done)
-    job = Path(done.jobFolder())
-    assert len(list((job / "masks").glob("*.tif"))) == 2
-    assert not list(job.glob("thumbnails/*"))

@@ -34,9 +34,10 @@ def shown(viewer, name):
     return viewer._getVisualizeDict()[name](name)
 
 
-def test_viewer(viewer, project):
-    """Histogram of all scores, thumbnails in pages, coordinates at a threshold below the run's, and
-    a registered output that keeps scores, is stored in the project, and is made once."""
+def test_viewer(viewer, project, tmp_path):
+    """Histogram of all scores, thumbnails in pages, coordinates at a threshold below the run's, a
+    registered output that keeps scores, is stored in the project, and is made once; and the job in
+    the browser."""
     assert matplotlib.get_backend().lower() == "agg"
     (histogram,) = shown(viewer, "showHistogram")
     axes = histogram.figure.axes[0]
@@ -67,10 +68,11 @@ def test_viewer(viewer, project):
     assert all(row[4] == row[5] for row in found.values())
     viewer.viewThreshold.set(1.5)
     assert viewer._validate()
+    browse(viewer, tmp_path)
 
 
-def test_job_in_the_browser(viewer, tmp_path):
-    """The button starts `micscreen view` on the run's own job, which answers on this machine."""
+def browse(viewer, tmp_path):
+    """Check that the button starts `micscreen view` on the run's own job, which then answers."""
     (view,) = shown(viewer, "openJob")
     assert isinstance(view, JobView)
     with open(tmp_path / "said", "w") as said:
