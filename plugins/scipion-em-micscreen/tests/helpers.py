@@ -5,6 +5,7 @@ import time
 
 from feeder import Feeder, places, pointer
 from pwem.objects import SetOfCoordinates
+from pyworkflow.protocol import executor
 
 from scipion_micscreen.protocols import MicscreenProtDeepMicrographScreen
 
@@ -41,6 +42,31 @@ def launched(project, protocol, timeout=120):
     """Run a protocol to its end, and return it as the project has it then."""
     project.launchProtocol(protocol, wait=False)
     return ended(project, protocol, timeout)
+
+
+class Quick:
+    """The module `time` for Scipion's executor, with naps that are short."""
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    @staticmethod
+    def sleep(seconds):
+        time.sleep(min(seconds, 0.05))
+
+
+def ran(project, protocol, monkeypatch):
+    """Run a protocol to its end in this process, and return it as the project has it then."""
+    monkeypatch.setattr(executor, "time", Quick())
+    project.saveProtocol(protocol)
+    protocol.setHostConfig(project.getHostConfig("localhost"))
+    protocol.makePathsAndClean()
+    threads = protocol.numberOfThreads.get() - 1
+    gpus = protocol.getGpuList() if protocol.usesGpu() else []
+    steps = executor.ThreadStepExecutor(protocol.getHostConfig(), threads, gpuList=gpus)
+    protocol.setStepsExecutor(steps)
+    protocol.run()
+    return protocol
 
 
 def until(project, protocol, true, timeout=120):

@@ -5,7 +5,7 @@ import mrcfile
 import numpy as np
 import pytest
 from feeder import BOX, PICKS, SAMPLING, Feeder, places
-from helpers import ended, fed, images, launched, log_of, protocol_of, rows, until
+from helpers import ended, fed, images, launched, log_of, protocol_of, ran, rows, until
 
 ORIGINAL, SCALED = 0, 1
 
@@ -37,14 +37,15 @@ def near(found, expected, tolerance):
     return np.median(np.abs(np.array(found) - np.array(expected))) <= tolerance
 
 
-def test_output_on_the_picked_micrographs(project, simulated, binned):
+def test_output_on_the_picked_micrographs(project, monkeypatch, simulated, binned):
     """By default the output is untouched: places, micrographs and box of picking, related by name
     although ids differ, with scores like those on the micrographs themselves."""
     feeder = fed(project, simulated)
-    own = launched(project, protocol_of(project, feeder))
+    own = ran(project, protocol_of(project, feeder), monkeypatch)
     others = others_of(project, binned)
     others.close()
-    done = launched(project, protocol_of(project, feeder, others, useOtherScale=ORIGINAL))
+    asked = protocol_of(project, feeder, others, useOtherScale=ORIGINAL)
+    done = ran(project, asked, monkeypatch)
     assert done.isFinished(), log_of(done)
     found, alone = rows(done.outputCoordinates_Full), rows(own.outputCoordinates_Full)
     assert [row[:4] for row in found.values()] == [row[:4] for row in alone.values()]
@@ -96,14 +97,15 @@ def test_late_and_missing_partners(project, simulated, binned):
     assert "%s: %d coordinates" % (binned[1].name, PICKS) in text
 
 
-def test_related_by_id(project, simulated, binned):
+def test_related_by_id(project, monkeypatch, simulated, binned):
     """When not one name is in both sets, equal ids are the same field of view; a subset is one."""
     feeder = fed(project, simulated)
     others = Feeder(project, sampling=2 * SAMPLING, coordinates=False)
     for number in (0, 2):
         others.add(binned[number], micId=number + 1, name="filtered_%d.mrc" % number)
     others.close()
-    done = launched(project, protocol_of(project, feeder, others, useOtherScale=SCALED))
+    asked = protocol_of(project, feeder, others, useOtherScale=SCALED)
+    done = ran(project, asked, monkeypatch)
     assert done.isFinished(), log_of(done)
     found = {row[2:4] for row in rows(done.outputCoordinates_Full).values()}
     assert found == {(1, "filtered_0.mrc"), (3, "filtered_2.mrc")}

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pieces that need no Scipion: score files, names, partners, what micscreen is asked."""
 
+import subprocess
+
 import numpy as np
 import pytest
+from conftest import PROGRAM
+from helpers import images
 
 from scipion_micscreen.parts import (
     Numbers,
@@ -100,6 +104,20 @@ def test_gpus(tmp_path, gpus, device, visible):
     predictor, wish = Predictor(str(tmp_path)), Wish(200, 1.0, gpus=gpus)
     assert "--device %s " % device in predictor.arguments(wish) + " "
     assert predictor.environment({}, wish)["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_thumbnails_are_capped_once(tmp_path, simulated):
+    """NOT to copy: the cap is of the run, and does not begin anew with every batch."""
+    predictor = Predictor(str(tmp_path / "p"))
+    for number, path in enumerate(images(simulated, 4), 1):
+        predictor.feed(partName(number, 1, path.name), str(path), [number], [500], [500])
+    predictor.close(True)
+    wish = Wish(64, 2.0, batchSize=1, thumbnails=2)
+    subprocess.run("%s %s" % (PROGRAM, predictor.arguments(wish)), shell=True, check=True)
+    assert len(list((tmp_path / "p" / "job" / "thumbnails").iterdir())) == 2
+    assert len(list(predictor.everything())) == len(list(predictor.news())) == 4
+    assert list(predictor.news()) == []
+    assert predictor.device.startswith("cpu")
 
 
 def test_the_same_part_twice(tmp_path):

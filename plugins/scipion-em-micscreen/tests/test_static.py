@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs over sets that are whole, each launched as Scipion launches it: in a process of its own."""
+"""Runs over sets that are whole: one as Scipion launches it, others in this process."""
 
 import csv
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import PROGRAM
 from feeder import BOX, PICKS, SAMPLING, Feeder, places
-from helpers import fed, images, launched, log_of, protocol_of, rows
+from helpers import fed, images, launched, log_of, protocol_of, ran, rows
 
 
 def by_command(simulated, tmp_path, count=3):
@@ -31,8 +31,9 @@ def by_command(simulated, tmp_path, count=3):
 
 
 def test_static_run(project, simulated, tmp_path):
-    """A finished set: every kept coordinate is the one that came in, with both scores, which are
-    those of `micscreen screen`; numbers, sentence for a paper and thumbnails are there."""
+    """A finished set: every kept coordinate is the one that came in, to the last digit (NOT to
+    copy: none goes through whole numbers and back), with both scores, which are those of
+    `micscreen screen`; numbers, sentence for a paper and thumbnails are there."""
     feeder = fed(project, simulated)
     done = launched(project, protocol_of(project, feeder, threshold=0.8))
     assert done.isFinished(), log_of(done)
@@ -59,11 +60,11 @@ def test_static_run(project, simulated, tmp_path):
     assert len(list(Path(done._getExtraPath("predictor", "job", "thumbnails")).glob("*.png"))) == 3
 
 
-def test_nothing_is_removed_without_a_threshold(project, simulated):
+def test_nothing_is_removed_without_a_threshold(project, monkeypatch, simulated):
     """-1 keeps every coordinate, also those outside the picture, and scores all of them."""
     outside = [(-30, 500), (5000, 20), (500, 500)]
     feeder = fed(project, simulated, 2, lambda number: outside)
-    done = launched(project, protocol_of(project, feeder))
+    done = ran(project, protocol_of(project, feeder), monkeypatch)
     assert done.isFinished(), log_of(done)
     found = rows(done.outputCoordinates_Full)
     assert [row[:2] for row in found.values()] == outside * 2
@@ -71,10 +72,10 @@ def test_nothing_is_removed_without_a_threshold(project, simulated):
     assert all(row[4] is not None for row in found.values())
 
 
-def test_everything_rejected(project, simulated):
+def test_everything_rejected(project, monkeypatch, simulated):
     """When nothing is kept the output is there, empty and closed, and the summary says so."""
     feeder = fed(project, simulated, 2, lambda number: [(-500, -500)])
-    done = launched(project, protocol_of(project, feeder, threshold=0.5))
+    done = ran(project, protocol_of(project, feeder, threshold=0.5), monkeypatch)
     assert done.isFinished(), log_of(done)
     assert done.outputCoordinates_Auto_050.getSize() == 0
     assert done.outputCoordinates_Auto_050.isStreamClosed()
@@ -83,12 +84,12 @@ def test_everything_rejected(project, simulated):
     assert "outside frame: 2" in done._summary()[1]
 
 
-def test_threshold_zero_filters(project, simulated):
+def test_threshold_zero_filters(project, monkeypatch, simulated):
     """NOT to copy: 0 is a threshold. It is named _Auto_000 and compares, as `micscreen` does. And
     saveMasks keeps a mask; without thumbnails none is made."""
     feeder = fed(project, simulated, 1)
     asked = {"saveMasks": True, "saveMicThumbnailWithMask": False}
-    done = launched(project, protocol_of(project, feeder, threshold=0, **asked))
+    done = ran(project, protocol_of(project, feeder, threshold=0, **asked), monkeypatch)
     assert done.isFinished(), log_of(done)
     assert done.getOutputName() == "outputCoordinates_Auto_000"
     assert len(rows(done.outputCoordinates_Auto_000)) == PICKS
@@ -98,17 +99,17 @@ def test_threshold_zero_filters(project, simulated):
     assert not list(job.glob("thumbnails/*"))
 
 
-def test_empty_input(project, simulated):
+def test_empty_input(project, monkeypatch, simulated):
     """A closed set without coordinates ends at once, with an empty output."""
     feeder = Feeder(project)
     feeder.add(images(simulated)[0], [])
     feeder.close()
-    done = launched(project, protocol_of(project, feeder, threshold=0.8))
+    done = ran(project, protocol_of(project, feeder, threshold=0.8), monkeypatch)
     assert done.isFinished(), log_of(done)
     assert done.outputCoordinates_Auto_080.getSize() == 0
 
 
-def test_micrographs_that_cannot_be_read(project, simulated, tmp_path):
+def test_micrographs_that_cannot_be_read(project, monkeypatch, simulated, tmp_path):
     """A damaged, a missing and a stacked micrograph cost their own coordinates alone, and are named
     with their reasons; batches of one are accepted (NOT to copy: the old one refused them)."""
     damaged = tmp_path / "damaged.mrc"
@@ -118,7 +119,9 @@ def test_micrographs_that_cannot_be_read(project, simulated, tmp_path):
     feeder.add(damaged, places(1))
     feeder.add(tmp_path / "gone.mrc", places(2))
     feeder.close()
-    done = launched(project, protocol_of(project, feeder, threshold=0.8, streamingBatchSize=1))
+    done = ran(
+        project, protocol_of(project, feeder, threshold=0.8, streamingBatchSize=1), monkeypatch
+    )
     assert done.isFinished(), log_of(done)
     assert {row[3] for row in rows(done.outputCoordinates_Auto_080).values()} == {
         images(simulated)[0].name
@@ -130,11 +133,11 @@ def test_micrographs_that_cannot_be_read(project, simulated, tmp_path):
     assert "no such file" in text
 
 
-def test_all_micrographs_unreadable(project, tmp_path):
+def test_all_micrographs_unreadable(project, monkeypatch, tmp_path):
     """When not one micrograph can be read the protocol fails, and says why."""
     feeder = Feeder(project)
     feeder.add(tmp_path / "gone.mrc", places(2))
     feeder.close()
-    done = launched(project, protocol_of(project, feeder))
+    done = ran(project, protocol_of(project, feeder), monkeypatch)
     assert done.isFailed()
     assert "no such file" in done.getErrorMessage()
