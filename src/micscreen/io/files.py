@@ -23,9 +23,9 @@ def synced_later(folder: Path) -> Iterator[None]:
     _LATER.add(folder)
     try:
         yield
-        for path in folder.rglob("*"):
-            if path.is_file():
-                _sync(path)
+        for place, _, names in os.walk(folder):  # names only: Path.rglob keeps every path
+            for name in names:
+                _sync(Path(place, name))
     finally:
         _LATER.discard(folder)
 

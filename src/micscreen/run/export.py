@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,14 +22,15 @@ from micscreen.errors import JobError, UsageError
 from micscreen.io import FORMATS, write_picks, write_subset
 from micscreen.io.files import synced_later
 from micscreen.io.table import PickTable, Selection
-from micscreen.picks import CLASS_NAMES, REASONS, Picks
+from micscreen.picks import Picks
 from micscreen.run.lock import JobLock
 from micscreen.run.overrides import Reviser, read_overrides, revised
-from micscreen.run.rows import MicrographRow, Scores, kept
+from micscreen.run.rows import MicrographRow, Scores
 from micscreen.run.settings import check_threshold, threshold_name
 from micscreen.run.sources import check_sources, read_again
 from micscreen.run.store import STORE_NAME, Store
 from micscreen.run.trouble import told
+from micscreen.run.verdicts import Verdicts, judge
 
 ASIDE: Final = ".tmp-set-"
 """Start of the names of folders that are not whole yet, or no longer wanted."""
@@ -84,18 +84,6 @@ class ExportReport:
     rejected: int
     unscreened: int
     rejected_by: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Verdicts:
-    """What is known about the rows of one table; arrays of shape (n,)."""
-
-    kept: NDArray[np.bool_]
-    screened: NDArray[np.bool_]
-    goodness: NDArray[np.float32]
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    scales: list[float]
 
 
 def check_output_format(name: str) -> None:
@@ -201,13 +189,19 @@ def export(
         Where micrographs and scores come from; None for the store.
     """
     scored = scored or store.scored
-    verdicts, condemned = _judge(scored, tables, settings)
+    verdicts, condemned = judge(
+        scored(),
+        [len(table) for table in tables],
+        settings.threshold,
+        settings.on_suspect,
+        moved=settings.coordinate_scale == "micrographs",
+    )
     name = "picks_" + threshold_name(settings.threshold, settings.prefix)
-    unscreened = [~verdict.screened for verdict in verdicts]
-    rejected = [v.screened & ~v.kept for v in verdicts]
-    lost = sum(int(rows.sum()) for rows in unscreened)
-    parts: list[tuple[str, list[NDArray[np.bool_]] | None]] = [
-        (name, [verdict.kept for verdict in verdicts]),
+    unscreened = ~verdicts.screened
+    rejected = verdicts.screened & ~verdicts.kept
+    lost = int(unscreened.sum())
+    parts: list[tuple[str, NDArray[np.bool_] | None]] = [
+        (name, verdicts.kept),
         (f"{name}_rejected", rejected if settings.threshold != -1 else None),
         (f"{name}_unscreened", unscreened if lost else None),
     ]
@@ -221,106 +215,68 @@ def export(
         judged = rows is not unscreened
         with _whole_folder(folder) as aside:
             if settings.output_format is not None and judged:
-                _write_converted((aside, folder), scored, tables, rows, settings)
+                _write_converted((aside, folder), scored, tables, (verdicts, rows), settings)
             else:
-                _write_own((aside, folder), tables, verdicts, rows, settings, judged=judged)
+                _write_own((aside, folder), tables, (verdicts, rows), settings, judged=judged)
         folders.append(folder)
     return ExportReport(
         threshold=settings.threshold,
         folders=tuple(folders),
-        kept=sum(int(v.kept.sum()) for v in verdicts),
-        rejected=sum(int(rows.sum()) for rows in rejected),
+        kept=int(verdicts.kept.sum()),
+        rejected=int(rejected.sum()),
         unscreened=lost,
         rejected_by=condemned,
     )
 
 
-def _judge(
-    scored: Scored, tables: Sequence[PickTable], settings: ExportSettings
-) -> tuple[list[_Verdicts], dict[str, int]]:
-    """Return the verdicts on all rows of all tables, and what condemned the rejected ones."""
-    verdicts = [
-        _Verdicts(
-            kept=np.zeros(len(table), bool),
-            screened=np.zeros(len(table), bool),
-            goodness=np.full(len(table), np.nan, np.float32),
-            x=table.x.copy(),
-            y=table.y.copy(),
-            scales=[],
-        )
-        for table in tables
-    ]
-    condemned: Counter[str] = Counter()
-    for row, scores in scored():
-        if scores is None or row.source is None:
-            continue
-        verdict = verdicts[row.source]
-        keep = kept(row, scores, settings.threshold, settings.on_suspect)
-        verdict.screened[scores.rows] = True
-        verdict.kept[scores.rows] = keep
-        verdict.goodness[scores.rows] = scores.goodness
-        scale = row.box_scale or 1.0
-        verdict.scales.append(scale)
-        for values in (verdict.x, verdict.y):
-            values[scores.rows] = (values[scores.rows] + 0.5) * scale - 0.5
-        condemned.update(_condemned(scores, ~keep))
-    return verdicts, dict(sorted(condemned.items()))
-
-
-def _condemned(scores: Scores, rows: NDArray[np.bool_]) -> Counter[str]:
-    """Return what condemned the picks in `rows`: a class, or a reason that is not in the image."""
-    found: Counter[str] = Counter()
-    in_image = scores.reason <= REASONS.index("bad_region")
-    for index, count in enumerate(np.bincount(scores.class_index[rows & in_image])):
-        found[CLASS_NAMES[index]] += int(count)
-    for index, count in enumerate(np.bincount(scores.reason[rows & ~in_image])):
-        found[REASONS[index]] += int(count)
-    return +found
-
-
 def _write_own(
     places: tuple[Path, Path],
     tables: Sequence[PickTable],
-    verdicts: Sequence[_Verdicts],
-    rows: Sequence[NDArray[np.bool_]],
+    judgement: tuple[Verdicts, NDArray[np.bool_]],
     settings: ExportSettings,
     *,
     judged: bool,
 ) -> None:
     """Write the given rows of each table in the table's own format, names and layout.
 
-    `places` are the folder to write into, and the one as which it will be known.
+    `places` are the folder to write into, and the one as which it will be known; `judgement` are
+    the verdicts and the rows.
     """
     aside, final = places
+    verdicts, rows = judgement
 
-    def write(table: PickTable, verdict: _Verdicts, keep: NDArray[np.bool_], place: Path) -> None:
-        lost = ~verdict.screened
+    def write(number: int) -> None:
+        table, part = tables[number], verdicts.part(number)
+        lost = ~verdicts.screened[part]
         if judged and lost.any() and lost.all():
             return  # Not one of its picks was judged: it stands in the unscreened set alone.
         if not judged and not lost.any():
             return
-        selection = Selection(keep, verdict.goodness if judged else None)
-        moved = settings.coordinate_scale == "micrographs" and not table.needs_shape
-        if judged and moved and set(verdict.scales) - {1.0}:
-            scale = float(np.median(verdict.scales))
-            selection = replace(selection, x=verdict.x, y=verdict.y, scale=scale)
+        selection = Selection(rows[part], verdicts.goodness[part] if judged else None)
+        scales = verdicts.scales.get(number, ())
+        if judged and not table.needs_shape and set(scales) - {1.0}:
+            scale = verdicts.scale[part]
+            x, y = (np.where(lost, v, (v + 0.5) * scale - 0.5) for v in (table.x, table.y))
+            selection = replace(selection, x=x, y=y, scale=float(np.median(scales)))
+        place = layout[number]
         write_subset(table, selection, aside / place, final=final / place)
 
     layout = _layout(tables)
     with ThreadPoolExecutor(WRITERS) as pool:
         for at in range(0, len(tables), AT_ONCE):  # a task for each of them at once takes memory
-            part = slice(at, at + AT_ONCE)
-            list(pool.map(write, tables[part], verdicts[part], rows[part], layout[part]))
+            list(pool.map(write, range(at, min(at + AT_ONCE, len(tables)))))
 
 
-def _layout(tables: Sequence[PickTable]) -> list[Path]:
+def _layout(tables: Sequence[PickTable]) -> Sequence[Path]:
     """Return the subfolder of each table: none, unless files of equal names would meet."""
-    homes: dict[str, set[Path]] = {}
+    homes: dict[str, str] = {}
+    meet = False
     for table in tables:
         for path in table.members or (table.source,):
-            homes.setdefault(path.name, set()).add(path.absolute())
-    if len(tables) < 2 or all(len(paths) == 1 for paths in homes.values()):
-        return [Path() for _ in tables]
+            home = str(path.absolute())
+            meet |= homes.setdefault(path.name, home) != home
+    if len(tables) < 2 or not meet:
+        return [Path()] * len(tables)
     folders = [table.source.absolute().parent for table in tables]
     common = Path(os.path.commonpath(folders))
     return [folder.relative_to(common) for folder in folders]
@@ -330,12 +286,13 @@ def _write_converted(
     places: tuple[Path, Path],
     scored: Scored,
     tables: Sequence[PickTable],
-    rows: Sequence[NDArray[np.bool_]],
+    judgement: tuple[Verdicts, NDArray[np.bool_]],
     settings: ExportSettings,
 ) -> None:
     """Write the given rows as another format: one file in all, or one per micrograph.
 
-    `places` are the folder to write into, and the one as which it will be known.
+    `places` are the folder to write into, and the one as which it will be known; `judgement` are
+    the verdicts and the rows.
     """
     aside, final = places
     name = settings.output_format
@@ -343,7 +300,7 @@ def _write_converted(
     many = FORMATS[name].many
     pairs = [
         (row.picked_path if many else row.name, picks)
-        for row, picks in _converted(scored, tables, rows, settings)
+        for row, picks in _converted(scored, tables, judgement, settings)
     ]
     target = aside / f"picks{FORMATS[name].extensions[0]}" if many else aside
     write_picks(target, pairs, format=name, final=final)
@@ -352,14 +309,15 @@ def _write_converted(
 def _converted(
     scored: Scored,
     tables: Sequence[PickTable],
-    rows: Sequence[NDArray[np.bool_]],
+    judgement: tuple[Verdicts, NDArray[np.bool_]],
     settings: ExportSettings,
 ) -> Iterator[tuple[MicrographRow, Picks]]:
-    """Yield each screened micrograph, and those of its picks that are in `rows`."""
+    """Yield each screened micrograph, and those of its picks that are in the rows."""
+    verdicts, rows = judgement
     for row, scores in scored():
         if scores is None or row.source is None:
             continue
-        own = rows[row.source][scores.rows]
+        own = rows[scores.rows + verdicts.starts[row.source]]
         yield row, _scored_picks(row, scores, tables[row.source], own, settings)
 
 
