@@ -145,7 +145,7 @@ def test_a_folder_without_coordinates_is_a_problem(tmp_path: Path) -> None:
     """Nothing found is said, with the endings that were looked for."""
     (tmp_path / "empty").mkdir()
     found = read_coordinate_folder(str(tmp_path / "empty"))
-    assert found.tables == ()
+    assert not found.tables
     assert "Known endings: .star" in str(found.problems[0][1])
 
 

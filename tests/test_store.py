@@ -85,7 +85,7 @@ def test_everything_about_a_micrograph_comes_back(tmp_path: Path) -> None:
         (first, scores), (second, nothing) = store.scored()
         assert (first, second, nothing) == (DONE, failed, None)
         assert same_scores(scores, some_scores())
-        assert store.sources() == [SOURCE]
+        assert list(store.sources()) == [SOURCE]
         assert store.info() == {"model": "m", "settings": {"a": [1, 2]}}
         assert list(store.micrographs()) == [DONE, failed]
 

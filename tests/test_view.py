@@ -479,7 +479,9 @@ def test_a_job_that_grows_is_counted_as_if_opened_later(served: Served, tmp_path
     assert [entry.name for entry in index.snapshot()] == [e.name for e in fresh.snapshot()]
     np.testing.assert_array_equal(index.kept_at(800), fresh.kept_at(800))
     with Store(job, create=True) as store:
-        store.register([row for row in store.micrographs() if row.name != "new"], store.sources())
+        store.register(
+            [row for row in store.micrographs() if row.name != "new"], list(store.sources())
+        )
     index.refresh()
     assert index.counts().sum() == fresh.counts().sum() - len(scores.rows)
 

@@ -17,7 +17,7 @@ from micscreen.errors import MatchError, MicscreenError, PicksError, UsageError
 from micscreen.io import star_list
 from micscreen.io.formats import FORMATS, find_format, format_row
 from micscreen.io.matching import match, pick_stem
-from micscreen.io.table import PickFormat, PickTable, Selection
+from micscreen.io.table import PickFormat, PickTable, PickTables, Selection
 from micscreen.picks import Picks
 
 _BOOKKEEPING: Final = re.compile(
@@ -43,7 +43,7 @@ class CoordinateSet:
         The files that could not be read, with the reason.
     """
 
-    tables: tuple[PickTable, ...]
+    tables: Sequence[PickTable]
     problems: tuple[tuple[Path, MicscreenError], ...] = ()
 
 
@@ -93,9 +93,10 @@ def read_coordinate_folder(
         When there is no such format.
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    tables: list[PickTable] = []
+    tables = PickTables()
+    members: set[Path] = set()
     problems: list[tuple[Path, MicscreenError]] = []
-    for path in _files([Path(one) for one in several], format, problems):
+    for path in map(Path, _files([Path(one) for one in several], format, problems)):
         try:
             with _reported(path):
                 found = find_format(path, format)
@@ -105,17 +106,17 @@ def read_coordinate_folder(
                 else:
                     table = found.read(path)
                 tables.append(table)
+                members.update(member.resolve() for member in table.members[1:])
         except UsageError:
             raise
         except MicscreenError as error:
             problems.append((path, error))
-    inside = {member.resolve() for table in tables for member in table.members[1:]}
-    if not inside:
-        return CoordinateSet(tuple(tables), tuple(problems))
+    if not members:
+        return CoordinateSet(tables, tuple(problems))
     broken = {path.resolve(): (path, error) for path, error in reversed(problems)}
     return CoordinateSet(
-        tuple(table for table in tables if table.source.resolve() not in inside),
-        tuple(broken[key] for key in reversed(broken) if key not in inside),
+        PickTables(table for table in tables if table.source.resolve() not in members),
+        tuple(broken[key] for key in reversed(broken) if key not in members),
     )
 
 
@@ -306,13 +307,13 @@ def _file_names(folder: Path, row: PickFormat, names: Sequence[str]) -> list[Pat
 
 def _files(
     paths: Sequence[Path], format: str | None, problems: list[tuple[Path, MicscreenError]]
-) -> list[Path]:
+) -> list[str]:
     """Return the files named and those in the folders named, each once."""
     endings = _endings(format)
-    found: dict[Path, Path] = {}
+    found: dict[str, str] = {}  # text, since there may be very many
     for path in paths:
         if not path.is_dir():
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), str(path))
             continue
         with os.scandir(path) as entries:
             names = [
@@ -324,7 +325,7 @@ def _files(
                 and entry.is_file()
             ]
         for name in sorted(names, key=_natural):
-            found.setdefault((path / name).resolve(), path / name)
+            found.setdefault(os.path.realpath(path / name), str(path / name))
         if not names:
             problem = PicksError(
                 "no coordinate files in this folder",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,95 @@ class PickTable:
             x, y = x * shape[1], y * shape[0]
         merit = None if self.figure_of_merit is None else self.figure_of_merit[rows]
         return Picks(x=x, y=y, box_size=self.box_size, figure_of_merit=merit)
+
+
+class PickTables(Sequence[PickTable]):
+    """Tables in order, which take little memory while nobody looks at them.
+
+    A job may have tens of thousands of coordinate files with the picks of one micrograph each. Of
+    these only the names and the bytes of the numbers are held, a quarter of what the table needs,
+    which is made anew whenever it is asked for. All others are held as they are.
+
+    Parameters
+    ----------
+    tables
+        What is in it at first.
+    """
+
+    def __init__(self, tables: Iterable[PickTable] = ()) -> None:
+        self._held = [_packed(table) for table in tables]
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @overload
+    def __getitem__(self, number: int) -> PickTable: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> PickTables: ...
+
+    def __getitem__(self, number: int | slice) -> PickTable | PickTables:
+        if isinstance(number, slice):
+            some = PickTables()
+            some._held = self._held[number]
+            return some
+        held = self._held[number]
+        return held if isinstance(held, PickTable) else held.table()
+
+    def __setitem__(self, number: int, table: PickTable) -> None:
+        self._held[number] = _packed(table)
+
+    def append(self, table: PickTable) -> None:
+        """Add a table at the end."""
+        self._held.append(_packed(table))
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A table that rests on one file and holds one micrograph; `numbers` are x, y and merit."""
+
+    format: str
+    source: str
+    micrograph: str | None
+    numbers: bytes
+    box_size: float | None
+    has_merit: bool
+    needs_shape: bool
+
+    def table(self) -> PickTable:
+        """Return the table; its arrays cannot be written to."""
+        source = Path(self.source)
+        columns = np.frombuffer(self.numbers, np.float64).reshape(2 + self.has_merit, -1)  # (c, n)
+        return PickTable(
+            format=self.format,
+            source=source,
+            micrographs=(source.name if self.micrograph is None else self.micrograph,),
+            micrograph_index=np.zeros(columns.shape[1], np.int32),
+            x=columns[0],
+            y=columns[1],
+            box_size=self.box_size,
+            figure_of_merit=columns[2] if self.has_merit else None,
+            needs_shape=self.needs_shape,
+            members=(source,),
+        )
+
+
+def _packed(table: PickTable) -> PickTable | _Packed:
+    """Return a table as `PickTables` holds it."""
+    if len(table.micrographs) != 1 or table.members != (table.source,):
+        return table
+    merit = table.figure_of_merit
+    columns = [table.x, table.y] if merit is None else [table.x, table.y, merit]
+    (name,) = table.micrographs
+    return _Packed(
+        format=table.format,
+        source=str(table.source),
+        micrograph=None if name == table.source.name else name,
+        numbers=np.stack(columns).astype(np.float64).tobytes(),
+        box_size=table.box_size,
+        has_merit=merit is not None,
+        needs_shape=table.needs_shape,
+    )
 
 
 @dataclass(frozen=True, slots=True)

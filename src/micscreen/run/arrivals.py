@@ -15,7 +15,7 @@ from micscreen.io import (
     micrograph_shape,
     read_coordinate_folder,
 )
-from micscreen.io.table import PickTable
+from micscreen.io.table import PickTable, PickTables
 from micscreen.run.find import natural_key
 from micscreen.run.plan import Found, Job, arrange
 from micscreen.run.poll import Lookout
@@ -57,7 +57,7 @@ class Arrivals:
     ) -> None:
         inputs = settings.inputs
         self.settings, self._clock = settings, clock
-        self.tables: list[PickTable] = []
+        self.tables = PickTables()
         self._picked = Lookout(
             inputs.micrographs, _is_micrograph, quiet=watch.quiet, whole=_whole_micrograph
         )
@@ -73,6 +73,7 @@ class Arrivals:
         self._read: dict[Path, PickTable] = {}  # by `_readable`, until taken
         self._numbers: dict[Path, int] = {}  # coordinate file -> number of its table
         self._inside: set[Path] = set()  # files that a list names
+        self._many: set[int] = set()  # numbers of tables that can hold many micrographs
         self._of_table: dict[int, list[Path]] = {}  # micrographs whose picks a table has
         self._open: set[Path] = set()  # micrographs that wait for picks or partner
         self._partners: dict[Path, Path] = {}  # other micrograph -> the picked one
@@ -116,7 +117,7 @@ class Arrivals:
         # A changed micrograph meets its old picks again.
         met = {n for n, own in self._of_table.items() if not micrographs.isdisjoint(own)}
         for number in met:
-            if not FORMATS[self.tables[number].format].many:
+            if number not in self._many:
                 self._of_table.pop(number)
         news.jobs = self._pair()
         return news
@@ -133,6 +134,7 @@ class Arrivals:
             if number == len(self.tables):
                 self.tables.append(table)
             self.tables[number] = table
+            (self._many.add if FORMATS[table.format].many else self._many.discard)(number)
             changed.append(number)
         return [n for n in changed if self.tables[n].source.resolve() not in self._inside]
 
@@ -140,9 +142,9 @@ class Arrivals:
         """Return jobs for what waits and has all that it needs now."""
         chosen = [
             number
-            for number, table in enumerate(self.tables)
-            if (FORMATS[table.format].many or number not in self._of_table)
-            and table.source.resolve() not in self._inside
+            for number in range(len(self.tables))
+            if (number in self._many or number not in self._of_table)
+            and self.tables[number].source.resolve() not in self._inside
         ]
         if not chosen or not self._open:
             return []

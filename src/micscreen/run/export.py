@@ -143,8 +143,9 @@ def rethreshold(
     ):
         info = store.info()
         identity = info.get("identity")
-        sources = store.sources()
-        if identity is None or not sources:
+        check_sources(store.sources())
+        tables = read_again(store.sources())
+        if identity is None or not tables:
             raise JobError("nothing was screened in this job yet", where=job)
         settings = ExportSettings(
             threshold=threshold,
@@ -153,13 +154,12 @@ def rethreshold(
             output_format=output_format or identity["outputs"]["output_format"],
             prefix=prefix,
         )
-        check_sources(sources)
         if not manual:
-            return export(store, read_again(sources), settings)
+            return export(store, tables, settings)
         overrides, reviser = read_overrides(job), Reviser(job, info)
         return export(
             store,
-            read_again(sources),
+            tables,
             settings,
             lambda: revised(store.scored(), reviser, overrides),
         )

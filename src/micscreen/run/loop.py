@@ -82,7 +82,7 @@ class Loop:
     engine: Engine
     stop: Stop
     lock: JobLock
-    tables: tuple[PickTable, ...] = ()
+    tables: Sequence[PickTable] = ()
     thumbnails: frozenset[str] = frozenset()
 
 

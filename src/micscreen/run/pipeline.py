@@ -154,16 +154,17 @@ def _screen(
         with JobLock(settings.output, SETS_LOCK, PATIENCE):
             clean_aside(settings.output)
         begin(store, settings, backend)
-        before = _done(store)
+        before = store.names("done")
         with stop_on_signals() as stop:
             loop = Loop(Work(settings, backend, folder=folder), store, chosen, stop, lock)
             if planned is None:
                 tables = follow(settings, loop, tell)
                 if stop.asked:
                     return _finish(Plan((), tables), settings, (loop, 0), tell, start)
+                del tables  # the plan has them again
                 planned = _planned(settings, tell)
             loop = prepare(planned, settings, loop, tell)
-            done = _done(store)
+            done = store.names("done")
             tell(Event("start", done=len(done), total=len(planned.jobs)))
             jobs = [job for job in planned.jobs if job.name not in done]
             run(jobs, loop, tell, len(done), len(planned.jobs))
@@ -190,11 +191,6 @@ def open_engine(
         )  # fmt: skip
     in_flight = -1 if settings.watch else compute.batch_size
     return nullcontext(ThreadEngine(compute.threads or core_count(), in_flight))
-
-
-def _done(store: Store) -> set[str]:
-    """Return the names of the micrographs that are screened."""
-    return {row.name for row in store.micrographs() if row.status == "done"}
 
 
 def _planned(settings: ScreenSettings, tell: Progress) -> Plan:
@@ -233,8 +229,10 @@ def prepare(planned: Plan, settings: ScreenSettings, loop: Loop, tell: Progress)
         turned = False
     for text in noted["warnings"]:
         tell(Event("warning", text))
-    known = {} if turned else {row.name: row for row in store.micrographs()}
-    rows = [registered(job, known.get(job.name), planned.tables) for job in planned.jobs]
+    rows = [
+        registered(job, None if turned else store.micrograph(job.name), planned.tables)
+        for job in planned.jobs
+    ]
     gone = store.register(rows, describe_sources(planned.tables))
     store.note(frame=noted)
     if gone:

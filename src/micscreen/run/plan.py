@@ -85,7 +85,7 @@ class Plan:
     """
 
     jobs: tuple[Job, ...]
-    tables: tuple[PickTable, ...]
+    tables: Sequence[PickTable]
     warnings: tuple[str, ...] = ()
     without_coordinates: tuple[Path, ...] = ()
     unmatched: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ def arrange(found: Found, settings: ScreenSettings, *, partial: bool = False) ->
     _check_pixel_size(jobs, settings)
     return Plan(
         jobs=jobs,
-        tables=tuple(found.tables),
+        tables=found.tables,
         warnings=tuple(warnings),
         without_coordinates=alone,
         unmatched=unmatched,
@@ -218,13 +218,7 @@ def _make_jobs(
 ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
     """Pair micrographs with the entries of the tables; return jobs and the names left over."""
     micrographs, tables = what.micrographs, what.tables
-    entries = [(t, m) for t, table in enumerate(tables) for m in range(len(table.micrographs))]
-    # A file of one micrograph is known by its path, so that equal names in two folders are told
-    # apart by the folders that they share with their micrographs.
-    names = [
-        tables[t].micrographs[m] if FORMATS[tables[t].format].many else str(tables[t].source)
-        for t, m in entries
-    ]
+    entries, names = _entries(tables)
     found = match([str(path) for path in micrographs], names)
     if not found.pairs and names and not partial:
         raise MatchError(
@@ -233,7 +227,7 @@ def _make_jobs(
             f"coordinates: {listing(names)}",
             hint="They are paired by name; check that both are of the same data set.",
         )
-    rows = [table.rows_by_micrograph() for table in tables]
+    rows = _rows(tables)
     left = [entries[c] for c in found.coordinates_alone]
     if left:
         picks = sum(len(rows[t][m]) for t, m in left)
@@ -249,9 +243,37 @@ def _make_jobs(
         if i not in screened:
             continue
         t, m = whose.get(i, (None, None))
-        own = np.empty(0, np.int64) if t is None or m is None else rows[t][m].astype(np.int64)
+        own = np.empty(0, np.int64) if t is None or m is None else rows[t][m]
         jobs.append(Job(len(jobs), stems[i], screened[i], picked, t, m, own, None, problems.get(i)))
     return tuple(jobs), tuple(tables[t].micrographs[m] for t, m in left)
+
+
+def _entries(tables: Sequence[PickTable]) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return (table, number of the micrograph in it) of all that tables hold, and their names.
+
+    A file of one micrograph is known by its path, so that equal names in two folders are told
+    apart by the folders that they share with their micrographs.
+    """
+    entries: list[tuple[int, int]] = []
+    names: list[str] = []
+    for t, table in enumerate(tables):
+        many = FORMATS[table.format].many
+        entries.extend((t, m) for m in range(len(table.micrographs)))
+        names.extend(name if many else str(table.source) for name in table.micrographs)
+    return entries, names
+
+
+def _rows(tables: Sequence[PickTable]) -> list[list[NDArray[np.int64]]]:
+    """Return the row numbers of each micrograph of each table; equal ones are one array."""
+    first: dict[int, NDArray[np.int64]] = {}
+    rows = []
+    for table in tables:
+        if len(table.micrographs) == 1:
+            n = len(table)
+            rows.append([first.setdefault(n, np.arange(n))])
+        else:
+            rows.append(table.rows_by_micrograph())
+    return rows
 
 
 def _whose_problem(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from micscreen.errors import PicksError
 from micscreen.io import read_coordinate_folder
-from micscreen.io.table import PickTable
+from micscreen.io.table import PickTable, PickTables
 from micscreen.run.rows import Source, SourceFile
 
 
-def describe_sources(tables: Sequence[PickTable]) -> list[Source]:
+def describe_sources(tables: Iterable[PickTable]) -> list[Source]:
     """Return what tells later whether the coordinate files are still the same."""
     return [
         Source(
@@ -34,10 +34,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sources(sources: Sequence[Source]) -> None:
+def check_sources(sources: Iterable[Source]) -> None:
     """Raise PicksError unless all coordinate files are there and as they were; all at once."""
-    gone, changed = [], []
-    for file in {file.path: file for source in sources for file in source.files}.values():
+    gone: list[str] = []
+    changed: list[str] = []
+    seen: set[str] = set()
+    for file in (file for source in sources for file in source.files):
+        if file.path in seen:
+            continue
+        seen.add(file.path)
         path = Path(file.path)
         if not path.is_file():
             gone.append(file.path)
@@ -55,7 +60,7 @@ def check_sources(sources: Sequence[Source]) -> None:
         )
 
 
-def read_again(sources: Sequence[Source]) -> list[PickTable]:
+def read_again(sources: Iterable[Source]) -> PickTables:
     """Return the tables of coordinate files that `check_sources` found unchanged.
 
     Raises
@@ -63,7 +68,7 @@ def read_again(sources: Sequence[Source]) -> list[PickTable]:
     PicksError
         When a list names files now that were missing when it was scored.
     """
-    tables = []
+    tables = PickTables()
     for source in sources:
         # Files that a list names and that are missing were said when the job was run.
         found = read_coordinate_folder([Path(source.path)], format=source.format)

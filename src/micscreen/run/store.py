@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -23,7 +25,7 @@ import numpy as np
 
 from micscreen.errors import JobError
 from micscreen.picks import CLASS_NAMES
-from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile
+from micscreen.run.rows import MicrographRow, Scores, Source, SourceFile, Status
 from micscreen.run.trouble import database_trouble
 
 STORE_NAME: Final = "screen.sqlite"
@@ -156,15 +158,15 @@ class Store:
         self._connection.executemany("INSERT OR REPLACE INTO run VALUES (?, ?)", pairs)
         self.flush()
 
-    def sources(self) -> list[Source]:
-        """Return the coordinate tables; `MicrographRow.source` is an index into them."""
-        files: dict[int, list[SourceFile]] = {}
-        for source, *rest in self._connection.execute(
-            "SELECT source, path, size, mtime_ns, sha256 FROM source_files ORDER BY rowid"
-        ):
-            files.setdefault(source, []).append(SourceFile(*map(_restored, rest)))
-        rows = self._connection.execute("SELECT id, format, path FROM sources ORDER BY id")
-        return [Source(fmt, _restored(path), tuple(files.get(id_, ()))) for id_, fmt, path in rows]
+    def sources(self) -> Iterator[Source]:
+        """Yield the coordinate tables; `MicrographRow.source` counts them from 0."""
+        found = self._connection.execute(
+            "SELECT id, format, sources.path, source_files.path, size, mtime_ns, sha256 "
+            "FROM sources LEFT JOIN source_files ON source = id ORDER BY id, source_files.rowid"
+        )
+        for (_, name, path), rows in groupby(found, key=itemgetter(0, 1, 2)):
+            files = [SourceFile(*map(_restored, row[3:])) for row in rows if row[3] is not None]
+            yield Source(name, _restored(path), tuple(files))
 
     def register(self, rows: Sequence[MicrographRow], sources: Sequence[Source]) -> list[str]:
         """Make the store hold exactly these micrographs, in one transaction.
@@ -176,8 +178,7 @@ class Store:
         -------
         Names of micrographs that were in the job and are no longer among its inputs.
         """
-        known = {row.name for row in self.micrographs()}
-        gone = sorted(known - {row.name for row in rows})
+        gone = sorted(self.names() - {row.name for row in rows})
         for name in gone:
             self._forget(name)
         for row in rows:
@@ -208,19 +209,13 @@ class Store:
 
     def place(self, row: MicrographRow) -> None:
         """Register one micrograph: a pending row replaces what was known, another keeps it."""
+        place = (row.position, _stored(row.path), _stored(row.picked_path), row.source)
         known = (
             row.status != "pending"
             and self._connection.execute(
                 "UPDATE micrographs SET position = ?, path = ?, picked_path = ?, source = ?, "
                 "micrograph_index = ? WHERE name = ?",
-                (
-                    row.position,
-                    _stored(row.path),
-                    _stored(row.picked_path),
-                    row.source,
-                    row.micrograph_index,
-                    row.name,
-                ),
+                (*place, row.micrograph_index, row.name),
             ).rowcount
         )
         if not known:
@@ -256,6 +251,11 @@ class Store:
         query = f"SELECT {columns} FROM micrographs ORDER BY position, name"
         for values in self._connection.execute(query):
             yield _row(values)
+
+    def names(self, status: Status | None = None) -> set[str]:
+        """Return the names of the micrographs, of all or of those with one status."""
+        query = "SELECT name FROM micrographs WHERE status = ifnull(?, status)"
+        return {_restored(name) for (name,) in self._connection.execute(query, (status,))}
 
     def micrograph(self, name: str) -> MicrographRow | None:
         """Return one micrograph; None when the job does not know it."""

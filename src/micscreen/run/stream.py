@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from micscreen.io.table import PickTable
+from micscreen.io.table import PickTables
 from micscreen.report import name_rank
 from micscreen.run.arrivals import Arrivals
 from micscreen.run.loop import Event, Loop, Progress, check_frame, registered, run
@@ -36,7 +36,7 @@ LEAST_PAUSE: Final = 0.1
 """Seconds between two looks at files that are growing, where they need no rest."""
 
 
-def follow(settings: ScreenSettings, loop: Loop, tell: Progress) -> tuple[PickTable, ...]:
+def follow(settings: ScreenSettings, loop: Loop, tell: Progress) -> PickTables:
     """Screen what comes until nothing comes any more, and return the tables so far.
 
     Ends by `WatchSettings.idle_timeout`, by the finish file, or when `loop.stop` is asked.
@@ -74,7 +74,7 @@ class _Stream:
         self.done = 0
         self.rate = 0.0
 
-    def follow(self) -> tuple[PickTable, ...]:
+    def follow(self) -> PickTables:
         """Return when the stream is at its end or stopped."""
         stop, last = self.loop.stop, time.monotonic()
         self.loop.store.unplace()
@@ -98,7 +98,7 @@ class _Stream:
                 self.arrivals.wake(bell.wait(self._pause(), lambda: stop.asked))
         if not stop.asked and self.watch.finish_file is None:
             self.finish.unlink(missing_ok=True)  # it was for this run
-        return tuple(self.arrivals.tables)
+        return self.arrivals.tables
 
     def _pause(self) -> float:
         """Return for how long to wait: while files are growing, no longer than they must rest."""
@@ -128,7 +128,7 @@ class _Stream:
         self._note_frame(news.jobs)
         self.loop = replace(
             self.loop,
-            tables=tuple(self.arrivals.tables),
+            tables=self.arrivals.tables,
             thumbnails=frozenset(name for _, name in self.best),
         )
         self.tell(Event("start", done=self.done, total=self.done + len(self.queue)))
