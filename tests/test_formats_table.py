@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from micscreen.io import FORMATS, PickTable, Selection, read_coordinates, write_picks, write_subset
+from micscreen.io.table import PickTables
 from micscreen.picks import Picks
 
 X = [105.5, 300.0, 95.0, 2000.25, 41.0]
@@ -271,6 +272,21 @@ def test_reading_gives_the_values(name: str, tmp_path: Path) -> None:
     assert (table.figure_of_merit is not None) == sample.merit
     assert table.format == name
     assert table.source in table.members
+
+
+@over_all
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 0)])
+def test_a_table_comes_out_of_many_as_it_went_in(name: str, rows: slice, tmp_path: Path) -> None:
+    """Every value of a table, whole or without rows, is the same after it was put away."""
+    read = FORMATS[name].read(make(name, tmp_path))
+    part = read.part(np.arange(len(read))[rows])  # of one micrograph
+    tables = PickTables([read, part])
+    tables.append(part)
+    tables[0] = tables[1:][1]
+    assert len(tables) == 3
+    for out, table in [*zip(tables, [part] * 3, strict=True), (PickTables([read])[0], read)]:
+        for field in fields(PickTable):
+            np.testing.assert_array_equal(getattr(out, field.name), getattr(table, field.name))
 
 
 @over_all
