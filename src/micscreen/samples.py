@@ -25,6 +25,8 @@ MARGIN: Final = 48
 """Reflected margin around a picture after normalisation, px; the same in use."""
 SCENES_PER_SHARD: Final = 256
 IGNORE: Final = 255
+RESIZE: Final = 1.4
+"""Largest factor on the scale of simulated samples."""
 
 Image = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -92,6 +94,14 @@ def resampled(image: Image, labels: Labels | None, scale: float) -> tuple[Image,
     return small, np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
+def resize(rng: np.random.Generator, image: Image, labels: Labels) -> Sample:
+    """Resample a picture (h, w) and its labels as a box that is wrong by up to `RESIZE` would."""
+    scale = math.exp(rng.uniform(-1, 1) * math.log(RESIZE))
+    small, truth = resampled(image, labels, scale)
+    assert truth is not None
+    return small, truth
+
+
 def draw_crop(rng: np.random.Generator, sample: Sample, crop: int) -> Sample:
     """Normalise a whole picture, pad it as in use, cut, turn and jitter: (3, c, c) and (c, c)."""
     image, classes = sample
@@ -131,6 +141,8 @@ class BatchPlan:
         Share of simulated samples that are made rougher; of the real ones four times as many.
     overlay_share
         Share of the real pictures onto which simulated contaminants are painted.
+    resize_share
+        Share of simulated samples that are made smaller or larger by up to `RESIZE`.
     part, parts
         This process takes every `parts`-th scene, from number `part` on.
     """
@@ -142,6 +154,7 @@ class BatchPlan:
     paste_share: float = 0.0
     rough_share: float = 0.0
     overlay_share: float = 0.0
+    resize_share: float = 0.0
     part: int = 0
     parts: int = 1
 
@@ -182,6 +195,8 @@ def chunk_batches(
                 i = order[taken % len(order)]
                 taken += 1
                 sample, rough = (images[i].astype(np.float32), classes[i]), plan.rough_share
+                if plan.resize_share and jitter.random() < plan.resize_share:
+                    sample = resize(jitter, *sample)
             if objects and jitter.random() < plan.paste_share:
                 sample = paste(jitter, *sample, objects)
             if rough and jitter.random() < rough:

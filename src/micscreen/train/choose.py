@@ -1,4 +1,4 @@
-"""Bias and sharpness of an export, chosen by a rule that was fixed before (docs/adr/0020)."""
+"""Bias and sharpness of an export, chosen by a rule that was fixed before (docs/adr/0022)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ BIASES: Final = (0.0, 0.5, 1.0, 1.5)
 SHARPNESSES: Final = (2.0, 3.0)
 MOST_LOST: Final = 0.003
 MOST_CLEAN: Final = 0.002
-NEARLY: Final = 0.01
 SCENES: Final = 200
 SEED: Final = 77
 """Of the simulated scenes; training never uses it."""
@@ -139,7 +138,7 @@ def _on_simulated(backend: _Remembering, scenes: Sequence[Scene]) -> tuple[float
 
 
 def chosen(found: list[Choice]) -> Choice:
-    """Return the choice of the rule: of those allowed nearly the best IoU, fewest particles lost.
+    """Return the choice of the rule: of those allowed the best IoU on simulated scenes.
 
     Raises
     ------
@@ -149,9 +148,7 @@ def chosen(found: list[Choice]) -> Choice:
     allowed = [one for one in found if one.allowed]
     if not allowed:
         raise ModelError("every bias and sharpness loses too much of the real pictures")
-    best = max(one.iou for one in allowed)
-    near = [one for one in allowed if one.iou >= best - NEARLY]
-    return min(near, key=lambda one: (round(one.far, 3), -one.sharpness))
+    return max(allowed, key=lambda one: one.iou)
 
 
 def choice_report(network: Path, data: Path) -> Iterator[str]:

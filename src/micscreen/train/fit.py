@@ -7,6 +7,7 @@ happened.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -18,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from micscreen.errors import DeviceError, MissingDependencyError, UsageError
-from micscreen.model.loss import loss_of
+from micscreen.model.loss import disagreement, loss_of
 from micscreen.model.team import Team
 from micscreen.model.unet import UNetConfig, build_unet
 from micscreen.model.unfold import grown, network_from, renormalise
@@ -60,6 +61,11 @@ class FitSettings:
         Share of simulated samples that are made rougher; of real ones four times as many.
     overlay_share
         Share of real pictures onto which simulated contaminants are painted.
+    resize_share
+        Share of simulated samples that are made smaller or larger, as a wrong box would.
+    agree
+        Weight of a second loss: the contamination that the averaged weights find in the same
+        picture turned or mirrored is to be found here too (Tarvainen & Valpola 2017, mean teacher).
     precision
         Of the convolutions: ``float32``, or ``bfloat16``, which is faster where the machine has it
         (AVX512-BF16, AMX, CUDA); weights and loss stay float32.
@@ -82,6 +88,8 @@ class FitSettings:
     paste_share: float = 0.08
     rough_share: float = 0.1
     overlay_share: float = 0.3
+    resize_share: float = 0.0
+    agree: float = 0.0
     precision: str = "float32"
     soften: float = 1.0
     device: str = "auto"
@@ -152,7 +160,7 @@ def fit(
     team = team or Team()
     state = _Training(settings, device, out, team, start)
     share = settings.batch // team.size
-    kinds = "real_share", "paste_share", "rough_share", "overlay_share"
+    kinds = "real_share", "paste_share", "rough_share", "overlay_share", "resize_share"
     shares = {kind: getattr(settings, kind) for kind in kinds}
     part = {"part": team.rank, "parts": team.size}
     plan = BatchPlan(STEPS_PER_CHUNK, share, settings.crop, **shares, **part)
@@ -204,7 +212,8 @@ class _Training:
                 net.head.weight /= settings.soften
                 net.head.bias /= settings.soften
         self.net = net.to(device, memory_format=torch.channels_last).train()
-        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.teacher = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.average = self.teacher.state_dict()  # the teacher's own tensors
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.rate, weight_decay=settings.decay
         )
@@ -222,7 +231,7 @@ class _Training:
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         self.net.load_state_dict(saved["net"])
-        self.average = saved["average"]
+        self.teacher.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.chunk, self.steps, self.elapsed = saved["chunk"], saved["steps"], saved["elapsed"]
         self.seen = saved["seen"]
@@ -245,7 +254,7 @@ class _Training:
         device = next(self.net.parameters()).device
         renormalise(self.net, (torch.from_numpy(images).to(device) for images, _ in batches))
         self.net.train()
-        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.teacher.load_state_dict(self.net.state_dict())
         self.folded = False
 
     def choose_shards(self, rng: np.random.Generator, present: Sequence[Path]) -> list[Path]:
@@ -275,7 +284,10 @@ class _Training:
         low = self.settings.precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             logits = self.net(images)
+            expected = self.expected(images) if self.settings.agree else None
         loss = loss_of(logits.float(), classes)
+        if expected is not None:
+            loss = loss + self.settings.agree * disagreement(logits.float(), expected.float())
         loss.backward()
         gradients = [weight.grad for weight in self.net.parameters()]
         self.elapsed = self.team.mean(gradients, self.elapsed + spent)
@@ -290,6 +302,17 @@ class _Training:
                 else:
                     self.average[name].copy_(value)
         return float(loss.detach())
+
+    def expected(self, images: Any) -> Any:
+        """Return the teacher's logits (n, 6, h, w) for pictures that it sees turned or mirrored."""
+        import torch
+
+        turns, mirror = 1 + self.steps % 3, self.steps // 3 % 2 == 1
+        turned = torch.rot90(images, turns, (2, 3))
+        turned = turned.flip(3) if mirror else turned
+        with torch.no_grad():
+            logits = self.teacher(turned.contiguous(memory_format=torch.channels_last))
+        return torch.rot90(logits.flip(3) if mirror else logits, -turns, (2, 3))
 
     def end_chunk(self, loss: float) -> dict[str, Any]:
         """Write checkpoint and log, of which the new row is returned."""
