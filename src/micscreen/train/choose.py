@@ -161,7 +161,7 @@ def chosen(found: list[Choice]) -> Choice:
 
 def choice_report(network: Path, data: Path) -> Iterator[str]:
     """Yield the table of all choices as Markdown, line by line, and what the rule takes."""
-    yield "| bias | sharpness | IoU, sim. | ECE, sim. | lost, sim. | clean called bad | lost | ECE |"
+    yield "| bias | sharp | IoU, sim. | ECE, sim. | lost, sim. | clean called bad | lost | ECE |"
     yield "|---|---|---|---|---|---|---|---|"
     found = []
     for one in choices(network, data):
