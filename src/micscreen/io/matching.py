@@ -176,7 +176,8 @@ def _shared(
     for key, i in left:
         mine[key].append(i)
     for key, j in right:
-        theirs[key].append(j)
+        if key in mine:
+            theirs[key].append(j)
     return [(numbers, theirs[key]) for key, numbers in mine.items() if key in theirs]
 
 

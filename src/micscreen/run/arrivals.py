@@ -150,8 +150,8 @@ class Arrivals:
             return []
         others = [*self._open_others, *(o for o, p in self._partners.items() if p in self._open)]
         found = Found(
-            micrographs=sorted(self._open, key=natural_key),
-            others=sorted(set(others), key=natural_key),
+            micrographs=[str(path) for path in sorted(self._open, key=natural_key)],
+            others=[str(path) for path in sorted(set(others), key=natural_key)],
             tables=[self.tables[number] for number in chosen],
             problems=(),
         )

@@ -40,7 +40,7 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
     """
     if not patterns:
         problems.append("no micrographs were given")
-    found: dict[tuple[Path, str], Path] = {}
+    found: dict[tuple[str, str], Path] = {}
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
@@ -59,7 +59,7 @@ def find_micrographs(patterns: Sequence[str], problems: list[str]) -> list[Path]
         if not several:
             problems.append(f"{pattern}: no micrographs there ({_suffixes()})")
         for one in several:
-            found.setdefault((one.resolve(), one.name), one)
+            found.setdefault((os.path.realpath(one), one.name), one)
     return sorted(found.values(), key=natural_key)
 
 
@@ -83,16 +83,16 @@ def listing(names: Iterable[str], shown: int = NAMES_SHOWN) -> str:
     return ", ".join(every[:shown]) + (f", and {rest} more" if rest > 0 else "")
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
+def unique_names(paths: Sequence[str | Path]) -> list[str]:
     """Return the stem of each file, with as many of its folders as make it unique."""
     names = [micrograph_stem(path) for path in paths]
-    for depth in range(1, max((len(path.parts) for path in paths), default=1)):
+    for depth in range(1, max((len(Path(path).parts) for path in paths), default=1)):
         counts = Counter(names)
         if len(counts) == len(names):
             break
         for i, path in enumerate(paths):
             if counts[names[i]] > 1:
-                folders = path.absolute().parent.parts[-depth:]
+                folders = Path(path).absolute().parent.parts[-depth:]
                 names[i] = "_".join([*(part.strip("/") for part in folders), micrograph_stem(path)])
     seen: Counter[str] = Counter()
     for i, name in enumerate(names):

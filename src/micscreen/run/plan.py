@@ -32,7 +32,7 @@ PROBED: Final = 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One micrograph to screen.
+    """One micrograph to screen; paths are held as text, since a plan may have very many.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Job:
         Place in the plan, from 0.
     name
         Unique within the plan; names the mask and the thumbnail.
-    micrograph, picked
+    path, picked_path
         The file that is screened, and the one that was picked; the same without other micrographs.
     table, micrograph_index
         Which of the plan's tables holds its picks, and which of the table's micrographs it is;
@@ -55,13 +55,23 @@ class Job:
 
     position: int
     name: str
-    micrograph: Path
-    picked: Path
+    path: str
+    picked_path: str
     table: int | None
     micrograph_index: int | None
     rows: NDArray[np.int64]
     box_size: float | None
     problem: str | None = None
+
+    @property
+    def micrograph(self) -> Path:
+        """The file that is screened."""
+        return Path(self.path)
+
+    @property
+    def picked(self) -> Path:
+        """The file that was picked."""
+        return Path(self.picked_path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,13 +114,14 @@ class Found:
     Attributes
     ----------
     micrographs, others
-        Files that were picked, in natural order, and those that are screened instead, if any.
+        Paths of the files that were picked, in natural order, and of those that are screened
+        instead, if any.
     tables, problems
         Coordinates that can be read, and files that cannot.
     """
 
-    micrographs: Sequence[Path]
-    others: Sequence[Path]
+    micrographs: Sequence[str]
+    others: Sequence[str]
     tables: Sequence[PickTable]
     problems: Sequence[tuple[Path, MicscreenError]]
 
@@ -129,10 +140,10 @@ def plan(settings: ScreenSettings) -> Plan:
     """
     inputs = settings.inputs
     problems: list[str] = []
-    micrographs = find_micrographs(inputs.micrographs, problems)
-    others = (
-        find_micrographs(inputs.other_micrographs, problems) if inputs.other_micrographs else []
-    )
+    micrographs = [str(path) for path in find_micrographs(inputs.micrographs, problems)]
+    others = []
+    if inputs.other_micrographs:
+        others = [str(path) for path in find_micrographs(inputs.other_micrographs, problems)]
     sources = find_coordinates(inputs.coordinates, problems)
     if problems:
         raise UsageError("\n".join(problems), hint="Give files, folders or quoted patterns.")
@@ -158,7 +169,7 @@ def arrange(found: Found, settings: ScreenSettings, *, partial: bool = False) ->
         As `plan`.
     """
     warnings: list[str] = []
-    screened = dict(enumerate(found.micrographs))
+    screened: dict[int, str] | None = None
     if settings.inputs.other_micrographs:
         screened = _pair_others(found.micrographs, found.others, warnings, partial=partial)
     jobs, unmatched = _make_jobs(found, screened, warnings, partial=partial)
@@ -193,19 +204,19 @@ def _nothing_readable(problems: Sequence[tuple[Path, MicscreenError]]) -> Micscr
 
 
 def _pair_others(
-    micrographs: Sequence[Path], others: Sequence[Path], warnings: list[str], *, partial: bool
-) -> dict[int, Path]:
+    micrographs: Sequence[str], others: Sequence[str], warnings: list[str], *, partial: bool
+) -> dict[int, str]:
     """Return index of a picked micrograph -> the other micrograph that is screened instead."""
-    found = match([str(path) for path in micrographs], [str(path) for path in others])
+    found = match(micrographs, others)
     if not found.pairs and not partial:
         raise MatchError(
             "no other micrograph has the name of a picked one\n"
-            f"picked: {listing(path.name for path in micrographs)}\n"
-            f"other: {listing(path.name for path in others)}",
+            f"picked: {listing(Path(path).name for path in micrographs)}\n"
+            f"other: {listing(Path(path).name for path in others)}",
             hint="The two sets are paired by file name.",
         )
     if found.micrographs_alone:
-        names = listing(micrographs[i].name for i in found.micrographs_alone)
+        names = listing(Path(micrographs[i]).name for i in found.micrographs_alone)
         warnings.append(
             f"{len(found.micrographs_alone)} of {len(micrographs)} picked micrographs have no "
             f"other micrograph; their picks stay unscreened: {names}"
@@ -214,16 +225,19 @@ def _pair_others(
 
 
 def _make_jobs(
-    what: Found, screened: dict[int, Path], warnings: list[str], *, partial: bool
+    what: Found, screened: dict[int, str] | None, warnings: list[str], *, partial: bool
 ) -> tuple[tuple[Job, ...], tuple[str, ...]]:
-    """Pair micrographs with the entries of the tables; return jobs and the names left over."""
+    """Pair micrographs with the entries of the tables; return jobs and the names left over.
+
+    `screened` are index of a micrograph -> what is screened instead; None for themselves.
+    """
     micrographs, tables = what.micrographs, what.tables
     entries, names = _entries(tables)
-    found = match([str(path) for path in micrographs], names)
+    found = match(micrographs, names)
     if not found.pairs and names and not partial:
         raise MatchError(
             "no coordinates have the name of a micrograph\n"
-            f"micrographs: {listing(path.name for path in micrographs)}\n"
+            f"micrographs: {listing(Path(path).name for path in micrographs)}\n"
             f"coordinates: {listing(names)}",
             hint="They are paired by name; check that both are of the same data set.",
         )
@@ -240,11 +254,12 @@ def _make_jobs(
     stems = [printable(name) for name in unique_names(micrographs)]
     jobs: list[Job] = []
     for i, picked in enumerate(micrographs):
-        if i not in screened:
+        path = picked if screened is None else screened.get(i)
+        if path is None:
             continue
         t, m = whose.get(i, (None, None))
         own = np.empty(0, np.int64) if t is None or m is None else rows[t][m]
-        jobs.append(Job(len(jobs), stems[i], screened[i], picked, t, m, own, None, problems.get(i)))
+        jobs.append(Job(len(jobs), stems[i], path, picked, t, m, own, None, problems.get(i)))
     return tuple(jobs), tuple(tables[t].micrographs[m] for t, m in left)
 
 
@@ -277,7 +292,7 @@ def _rows(tables: Sequence[PickTable]) -> list[list[NDArray[np.int64]]]:
 
 
 def _whose_problem(
-    micrographs: Sequence[Path],
+    micrographs: Sequence[str],
     alone: Sequence[int],
     broken: Sequence[tuple[Path, MicscreenError]],
     warnings: list[str],
@@ -288,7 +303,7 @@ def _whose_problem(
     warnings.append(
         f"{len(broken)} coordinate files cannot be read: {listing(path.name for path, _ in broken)}"
     )
-    found = match([str(micrographs[i]) for i in alone], [str(path) for path, _ in broken])
+    found = match([micrographs[i] for i in alone], [str(path) for path, _ in broken])
     return {alone[i]: str(broken[c][1]) for i, c in found.pairs}
 
 

@@ -121,7 +121,9 @@ class Work:
         """Screen one micrograph; what goes wrong is told in its row, with status `failed`."""
         named, row = errand.job, errand.row
         job = replace(
-            named, micrograph=self.folder / named.micrograph, picked=self.folder / named.picked
+            named,
+            path=str(self.folder / named.path),
+            picked_path=str(self.folder / named.picked_path),
         )
         try:
             row = replace(row, fingerprint=fingerprint(job.micrograph))
@@ -239,8 +241,8 @@ def pending_row(job: Job) -> MicrographRow:
     return MicrographRow(
         name=job.name,
         position=job.position,
-        path=str(job.micrograph),
-        picked_path=str(job.picked),
+        path=job.path,
+        picked_path=job.picked_path,
         source=job.table,
         micrograph_index=job.micrograph_index,
         picks_in=len(job.rows),
