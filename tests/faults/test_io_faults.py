@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,30 @@ def test_a_mapped_micrograph_that_is_removed_or_left_alone_is_read_to_its_end(
     """A name that goes, and nothing that happens, are no change of the file."""
     for harm in ("path.unlink()", "pass"):
         assert mapped(tmp_path / "m.mrc", harm).stdout == f"{1024.0 * 1025}\n"
+
+
+def test_maps_of_other_threads_come_and_go_while_one_is_checked(tmp_path: Path) -> None:
+    """That a micrograph has not changed is found out while threads open and close others."""
+    from micscreen.io.cuts import unchanged
+
+    path = tmp_path / "m.mrc"
+    write_mrc(path, np.ones((8, 8), np.float32))
+    os.utime(path, (1, 1))  # at rest, so that it is mapped
+    held = [read_micrograph(path) for _ in range(600)]  # many to look through
+
+    def use(_: int) -> None:
+        for _ in range(150):
+            with unchanged(path):
+                read_micrograph(path)
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(use, range(4)))
+    finally:
+        sys.setswitchinterval(often)
+    assert len(held) == 600
 
 
 def test_a_signal_of_another_map_still_ends_the_process(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def unchanged(path: Path) -> Iterator[None]:
 
 def _check(path: Path) -> None:
     """Raise an error if a map of this file is not of what the file held when it was opened."""
-    for known in [known for known in _MAPS.values() if known.path == path]:
+    maps = list(_MAPS.values())  # in one step: other threads add to it
+    for known in [known for known in maps if known.path == path]:
         with reading(path):
             now = _state(path.stat()) if path.exists() else known.state
         if known.cut or (now[0] == known.state[0] and now != known.state):

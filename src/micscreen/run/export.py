@@ -42,7 +42,7 @@ WRITERS: Final = 2
 """Threads that write files of a set: the disk is waited for once per set, so more only get into
 each other's way."""
 
-AT_ONCE: Final = 1024
+AT_ONCE: Final = 256
 """Files of a set that are handed to the writers together."""
 
 
