@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from micscreen.guard import suspect
+from micscreen.guard import mean_width, suspect
 from micscreen.picks import Picks
 from micscreen.preprocess import ModelInput, prepare
+from micscreen.simulate import simulate_micrograph
 from synthetic import BOX, field
 
 SHAPE = (480, 560)
@@ -107,3 +108,35 @@ def test_hundreds_of_boxes_along_a_side_are_suspect() -> None:
     channels, shape = seen()[0].channels, (100, 3300)
     maps = maps_with(np.zeros(shape, np.float32))
     assert keys(suspect(maps, channels, np.ones(shape, np.bool_), 16)) == ["box_size"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "factor", "found"),
+    [(12, 1 / 3, "small"), (12, 0.75, ""), (12, 1.0, ""), (12, 1.3, ""), (11, 3.0, "large")],
+)
+def test_a_box_that_the_particles_do_not_go_with(seed: int, factor: float, found: str) -> None:
+    """The mean of the picks tells a box that is several times too small or too large, and says
+    nothing of one that is somewhat wrong.
+    """
+    made = simulate_micrograph("clean", (1600, 1600), 80.0, seed=seed)
+    picks = Picks(x=made.x, y=made.y)
+    view = prepare(made.image, 80.0 * factor, 16, contrast="dark", picks=picks)
+    reasons = suspect(
+        maps_with(np.zeros(view.valid.shape, np.float32)), view.channels, view.valid, 16, picks,
+        made.image.shape, view.centres(picks, made.image.shape),
+    )  # fmt: skip
+    assert keys(reasons) == (["box_size"] if found else [])
+    assert found in "".join(reasons)
+
+
+def test_the_mean_of_picks_anywhere_says_nothing() -> None:
+    """Picks that are on nothing, and too few picks, give no width; a disc gives its diameter."""
+    rng = np.random.default_rng(3)
+    image = rng.standard_normal((600, 600)).astype(np.float32)
+    anywhere = rng.uniform(0, 600, (200, 2))
+    assert mean_width(image, 16, anywhere) is None
+    on = rng.integers(4, 20, (60, 2)) * 28.0
+    for x, y in on:
+        cv2.circle(image, (int(x), int(y)), 5, -3.0, -1)
+    assert mean_width(image, 16, on) == pytest.approx(10 / 16, abs=0.08)
+    assert mean_width(image, 16, on[:15]) is None

@@ -176,8 +176,9 @@ def clean(
     predicted = time.perf_counter()
     looks = normalise(seen.picture) if old else seen.channels  # what the guard knows to judge
     shape, pixel_size = micrograph.shape, micrograph.pixel_size
-    scored = None
+    scored, centres = None, None
     if here is not None:
+        centres = None if old else seen.centres(here, shape)
         scored = score(here, maps, shape, settings.rule, pixel_size=pixel_size, valid=seen.valid)
         picks = _with_scores(picks, scored, settings.box_scale)
     return Cleaned(
@@ -189,7 +190,7 @@ def clean(
         contrast_evidence=seen.contrast_evidence,
         preview=_preview(seen.picture),
         notes=seen.notes + (ONE_KIND,) * old,
-        suspect=suspect(maps, looks, seen.valid, spec.box_px, here, shape),
+        suspect=suspect(maps, looks, seen.valid, spec.box_px, here, shape, centres),
         timings={
             "prepare": prepared - start,
             "predict": predicted - prepared,

@@ -79,6 +79,19 @@ class ModelInput:
     contrast_evidence: str
     notes: tuple[str, ...] = ()
 
+    def centres(self, picks: Picks, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return the centres of picks as (n, 2) x, y in px of the channels.
+
+        Parameters
+        ----------
+        picks
+            In px of the micrograph.
+        shape
+            Height and width of the micrograph.
+        """
+        model = self.picture.shape[0], self.picture.shape[1]
+        return _at_scale(picks, shape, model, self.crop) + self.margin
+
 
 def prepare(
     image: NDArray[Any],
