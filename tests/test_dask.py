@@ -309,3 +309,15 @@ def test_a_queue_without_its_description_says_what_is_missing(tmp_path: Path) ->
         open_cluster("slurm:1", tmp_path, "cpu", None),
     ):
         pass
+
+
+def test_workers_that_gave_up_are_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the processes that look after the local workers have ended, as on an overloaded machine,
+    new ones are started, and every job gives its result once.
+    """
+    monkeypatch.setattr("micscreen.run.cluster.LONELY", 1.0)
+    with open_cluster("local:2", Path(), "cpu", None) as engine:
+        own = engine.client.cluster
+        for nanny in list(own.workers.values()):
+            own.sync(nanny.close)
+        assert sorted(engine.map(slow, range(10))) == list(range(10))

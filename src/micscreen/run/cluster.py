@@ -6,13 +6,13 @@ dask has its only address here, with a late import.
 from __future__ import annotations
 
 import json
-import math
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -79,12 +79,19 @@ class DaskEngine:
         What a worker must offer, for instance ``{"GPU": 1}``.
     say
         Is told when there has been no worker for long.
+    refill
+        Starts workers again when there has been none for long, in clusters that are started here.
     """
 
     def __init__(
-        self, client: Any, resources: dict[str, float] | None = None, say: Say = str
+        self,
+        client: Any,
+        resources: dict[str, float] | None = None,
+        say: Say = str,
+        refill: Callable[[], object] | None = None,
     ) -> None:
-        self.client, self.resources, self._say = client, resources, say
+        self.client, self.resources, self._say, self._refill = client, resources, say, refill
+        self._told = False
         self._room, self._counted = LEAST, -COUNT_EVERY
         self._lonely: float | None = None
 
@@ -206,13 +213,22 @@ class DaskEngine:
         return self._room
 
     def _mind(self, some: bool) -> None:
-        """Say once when there has been no worker for long; the run goes on to wait."""
+        """Say once when there has been no worker for long, and start some again where we can.
+
+        A nanny gives up when a worker does not start in time, on a machine that is overloaded.
+        """
         if some:
-            self._lonely = None
-        elif self._lonely is None:
+            self._lonely, self._told = None, False
+            return
+        if self._lonely is None:
             self._lonely = self._counted + LONELY
-        elif self._counted > self._lonely:
-            self._lonely = math.inf
+        if self._counted <= self._lonely:
+            return
+        self._lonely = self._counted + LONELY
+        if self._refill is not None:
+            self._refill()
+        if not self._told:
+            self._told = True
             self._say(f"no Dask worker for {LONELY:.0f} s; the run waits. {LONELY_HINT}")
 
     def _begun(self, pending: dict[Any, _Handed]) -> bool:
@@ -288,13 +304,16 @@ def open_cluster(
     with dask.config.set(settings), ExitStack() as stack:
         kind, _, number = asked.partition(":")
         where: Any
+        refill: Callable[[], object] | None = None
         if kind == "local":
+            count = _number(number, asked)
             where = distributed.LocalCluster(
-                n_workers=_number(number, asked), threads_per_worker=threads or 1, processes=True,
+                n_workers=count, threads_per_worker=threads or 1, processes=True,
                 host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50,
                 resources=resources,
             )  # fmt: skip
             stack.callback(where.close)
+            refill = partial(where.scale, count)
         elif kind in QUEUES:
             count = _number(number, asked)
             where = _queue(kind, folder)
@@ -304,7 +323,7 @@ def open_cluster(
             where = _address(asked)
         client = _connected(where, asked, distributed)
         stack.callback(client.close)
-        yield DaskEngine(client, resources, say)
+        yield DaskEngine(client, resources, say, refill)
 
 
 def _connected(where: Any, asked: str, distributed: Any) -> Any:
