@@ -29,14 +29,15 @@ BOX = 32.0
 
 
 def picture(seed: int, bad: bool) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """A field of dark blobs, with fine stripes over one half when bad."""
+    """A field of dark discs, with rings like other particles over one half when bad."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0, 1, (448, 480)).astype(np.float32)
     labels = np.zeros(image.shape, np.uint8)
     for x, y in rng.integers(0, 448, (60, 2)).tolist():
         cv2.circle(image, (x, y), 9, -1.5, -1)
     if bad:
-        image[:, 240:] += 0.6 * np.sin(np.arange(240, 480) / 12 * 2 * np.pi)
+        for x, y in rng.integers((250, 10), (470, 438), (70, 2)).tolist():
+            cv2.circle(image, (x, y), 9, -2.0, 2)
         labels[:, 240:] = 5
     return image, labels
 
