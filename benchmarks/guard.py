@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -34,6 +34,7 @@ KINDS = ("mixed", "film", "ice", "clean", "dense", "aggregate")
 BOX = 100.0
 SIDE = 1600
 SEED = 5000
+INVERTED = "masks inverted, simulated, with picks"
 
 
 class Inverted:
@@ -128,6 +129,50 @@ def boxed(cases: Iterator[Case], factor: float) -> Iterator[Case]:
         yield image, box * factor, picks
 
 
+def shown(data: Path, photos: Path | None, n: int) -> dict[str, Iterator[Case]]:
+    """Return all that is shown to the guard; nothing is made before its turn."""
+    pictures = load_real(data / "train")
+    real: list[Case] = [(i, box, particles(data, name)) for name, i, _, box in pictures]
+    good = [
+        case
+        for case, (_, _, labels, _) in zip(real, pictures, strict=True)
+        if not np.isin(labels, range(1, 6)).any()
+    ]
+    picked = [case for case in real if case[2] is not None]
+    bare: list[Case] = [(image, box, None) for image, box, _ in real]
+    kinds = {
+        "white noise, Gaussian, in 8 bit, and Poisson": noise(n),
+        "low-magnification grids, drawn": atlases(n),
+        "power spectra of simulated micrographs": spectra(simulated(KINDS, n)),
+        "power spectra of train pictures": spectra(iter(real)),
+        INVERTED: simulated(KINDS, n),
+    }
+    for size, factor in (("large", 3.0), ("small", 1 / 3)):
+        wrong = f"box 3 times too {size}, "
+        kinds[wrong + "simulated"] = boxed(simulated(KINDS, n), factor)
+        kinds[wrong + "train pictures with picks"] = boxed(iter(picked), factor)
+        kinds[wrong + "all train pictures, no picks"] = boxed(iter(bare), factor)
+    if photos:
+        kinds["photographs"] = photographs(photos, 2)
+    quiet = "*should not speak:* "
+    kinds[quiet + "train pictures with nothing bad"] = iter(good)
+    kinds[quiet + "all train pictures"] = iter(real)
+    kinds[quiet + "simulated, clean and dense"] = simulated(("clean", "dense"), 2 * n)
+    kinds[quiet + "simulated, empty ice"] = simulated(("empty",), n)
+    return kinds
+
+
+def row(what: str, network: Backend, cases: Iterator[Case]) -> str:
+    """Return a line of the table: how many pictures of a kind are suspect, and by what."""
+    reasons: list[tuple[str, ...]] = []
+    for image, box, picks in cases:
+        settings = CleanSettings(box, contrast="dark")
+        reasons.append(clean(Micrograph(image), picks, network, settings).suspect)
+    share = sum(map(bool, reasons)) / len(reasons)
+    keys = sorted({reason.split(":")[0] for one in reasons for reason in one})
+    return f"| {what} | {len(reasons)} | {share:.0%} | {', '.join(keys)} |"
+
+
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser()
@@ -137,63 +182,14 @@ def main() -> None:
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     backend = open_backend(device="cpu")
-    pictures = load_real(asked.data / "train")
-    real: list[Case] = [(i, box, particles(asked.data, name)) for name, i, _, box in pictures]
-    clean_ones = [not np.isin(labels, range(1, 6)).any() for _, _, labels, _ in pictures]
-    good = [case for case, is_clean in zip(real, clean_ones, strict=True) if is_clean]
-    picked = [case for case in real if case[2] is not None]
-    n = asked.number
-
-    def made() -> Iterator[Case]:
-        return simulated(KINDS, n)
-
-    kinds: dict[str, tuple[Backend, Callable[[], Iterator[Case]]]] = {
-        "white noise, Gaussian, in 8 bit, and Poisson": (backend, lambda: noise(n)),
-        "low-magnification grids, drawn": (backend, lambda: atlases(n)),
-        "power spectra of simulated micrographs": (backend, lambda: spectra(made())),
-        "power spectra of train pictures": (backend, lambda: spectra(iter(real))),
-        "masks inverted, simulated, with picks": (Inverted(backend), made),
-        "box 3 times too large, simulated": (backend, lambda: boxed(made(), 3)),
-        "box 3 times too small, simulated": (backend, lambda: boxed(made(), 1 / 3)),
-        "box 3 times too large, train pictures with picks": (
-            backend,
-            lambda: boxed(iter(picked), 3),
-        ),
-        "box 3 times too small, train pictures with picks": (
-            backend,
-            lambda: boxed(iter(picked), 1 / 3),
-        ),
-        "box 3 times too large, all train pictures, no picks": (
-            backend,
-            lambda: boxed(((i, b, None) for i, b, _ in real), 3),
-        ),
-        "box 3 times too small, all train pictures, no picks": (
-            backend,
-            lambda: boxed(((i, b, None) for i, b, _ in real), 1 / 3),
-        ),
-    }
-    if asked.photos:
-        kinds["photographs"] = (backend, lambda: photographs(asked.photos, 2))
-    kinds["*should not speak:* train pictures with nothing bad"] = (backend, lambda: iter(good))
-    kinds["*should not speak:* all train pictures"] = (backend, lambda: iter(real))
-    kinds["*should not speak:* simulated, clean, empty, dense"] = (
-        backend,
-        lambda: simulated(("clean", "empty", "dense"), 2 * n),
-    )
     lines = [
         f"Weights {backend.spec.name}.",
         "",
         "| what is shown | pictures | suspect | by |",
         "|---|---|---|---|",
     ]
-    for what, (network, cases) in kinds.items():
-        reasons: list[tuple[str, ...]] = []
-        for image, box, picks in cases():
-            found = clean(Micrograph(image), picks, network, CleanSettings(box, contrast="dark"))
-            reasons.append(found.suspect)
-        said = sum(map(bool, reasons))
-        keys = sorted({reason.split(":")[0] for one in reasons for reason in one})
-        lines.append(f"| {what} | {len(reasons)} | {said / len(reasons):.0%} | {', '.join(keys)} |")
+    for what, cases in shown(asked.data, asked.photos, asked.number).items():
+        lines.append(row(what, Inverted(backend) if what == INVERTED else backend, cases))
         print(lines[-1], flush=True)
     write_table("guard", "How often the domain guard speaks", lines)
 

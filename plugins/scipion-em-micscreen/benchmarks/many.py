@@ -53,33 +53,11 @@ def test_many(project, simulated, tmp_path):  # noqa: F811
         (picks / (path.stem + ".csv")).write_text("x,y\n" + rest)
         paths.append(str(path))
     feeder.close()
-
-    options = ["-b", str(BOX), "--pixel-size", str(SAMPLING), "-t", "0.8", "--thumbnails", "50"]
-    options += ["-c", str(picks), "-o", str(tmp_path / "job"), "--device", "cpu", "--threads", "1"]
-    began = time.monotonic()
-    subprocess.run([PROGRAM, "screen", *paths, *options, "-q"], check=True)
-    command = time.monotonic() - began
-
+    command = command_alone(paths, picks, tmp_path / "job")
     asked = protocol_of(project, feeder, threshold=0.8, streamingBatchSize=16)
-    began = time.monotonic()
-    project.launchProtocol(asked, wait=False)
-    own = predictor = 0.0
-    while not (asked.isFinished() or asked.isFailed()):
-        time.sleep(0.5)
-        project._updateProtocol(asked)
-        if asked.getPid():
-            try:
-                children = psutil.Process(asked.getPid()).children(recursive=True)
-                children.append(psutil.Process(asked.getPid()))
-            except psutil.Error:
-                continue
-            screening = [one for one in children if "micscreen" in " ".join(one.cmdline()[1:2])]
-            own = max(own, largest([one for one in children if one not in screening]))
-            predictor = max(predictor, largest(screening))
-    whole = time.monotonic() - began
+    whole, own, predictor = watched(project, asked)
     assert asked.isFinished(), log_of(asked)
     events = Path(asked._getExtraPath("predictor", "events.jsonl")).read_text()
-    kept = len(rows(asked.outputCoordinates_Auto_080))
     lines = [
         "# Many coordinates in Scipion",
         "`sh scripts/scipion benchmarks/many.py -s` on %s, %d cores, Python %s"
@@ -93,12 +71,40 @@ def test_many(project, simulated, tmp_path):  # noqa: F811
         "| `micscreen screen` on the same files | %.0f s |" % command,
         "| the protocol, from launch to closed output | %.0f s |" % whole,
         "| networks loaded | %d |" % events.count("opening the network"),
-        "| coordinates in the output | %s |" % format(kept, ","),
+        "| coordinates in the output | %s |" % format(len(rows(asked.getOutput())), ","),
         "| largest resident set: Scipion's process | %.0f MiB |" % own,
         "| largest resident set: micscreen | %.0f MiB |" % predictor,
     ]
     (Path(__file__).parent / "many.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+
+
+def command_alone(paths, picks, job):
+    """Return how long `micscreen screen` takes for the same, s."""
+    options = ["-b", str(BOX), "--pixel-size", str(SAMPLING), "-t", "0.8", "--thumbnails", "50"]
+    options += ["-c", str(picks), "-o", str(job), "--device", "cpu", "--threads", "1", "-q"]
+    began = time.monotonic()
+    subprocess.run([PROGRAM, "screen", *paths, *options], check=True)
+    return time.monotonic() - began
+
+
+def watched(home, asked):
+    """Launch a protocol; return its time in s, and what it and micscreen held at most, MiB."""
+    began, own, predictor = time.monotonic(), 0.0, 0.0
+    home.launchProtocol(asked, wait=False)
+    while not (asked.isFinished() or asked.isFailed()):
+        time.sleep(0.5)
+        home._updateProtocol(asked)
+        if asked.getPid():
+            try:
+                children = psutil.Process(asked.getPid()).children(recursive=True)
+                children.append(psutil.Process(asked.getPid()))
+                screening = [one for one in children if "micscreen" in " ".join(one.cmdline()[1:2])]
+            except psutil.Error:
+                continue
+            own = max(own, largest([one for one in children if one not in screening]))
+            predictor = max(predictor, largest(screening))
+    return time.monotonic() - began, own, predictor
 
 
 def cpu():

@@ -19,7 +19,6 @@ _references = ["micscreen"]
 
 
 class Plugin(pwem.Plugin):
-    _url = "https://pypi.org/project/scipion-em-micscreen"
     _supportedVersions = [VERSION]
 
     @classmethod
@@ -34,8 +33,8 @@ class Plugin(pwem.Plugin):
         cls._defineVar(
             PIP_REQUIREMENT,
             "micscreen[view]",
-            description="What pip is to install by 'scipion installb micscreen': a requirement, "
-            "or a folder with the sources. For GPUs: micscreen[view,cuda].",
+            description="What pip is to install by 'scipion installb micscreen': a folder with the "
+            "sources, or a requirement. For GPUs with [view,cuda] behind it.",
         )
 
     @classmethod

@@ -40,7 +40,10 @@ def _stateOfEmpty(aSet, pointer):
     path = parent.getDbPath() if os.path.exists(parent.getDbPath()) else PROJECT_DBNAME
     updated = getProtocolFromDb(os.getcwd(), path, parent.getObjId())
     output = getattr(updated, pointer.getExtended(), aSet)
-    return output.getStreamState() if updated.isActive() else Set.STREAM_CLOSED
+    state = output.getStreamState() if updated.isActive() else Set.STREAM_CLOSED
+    updated.getProject().closeMapper()
+    updated.closeMappers()
+    return state
 
 
 @dataclass
@@ -133,4 +136,4 @@ class GrowingMicrographs:
 
     def partnerOf(self, micId: int, micName: str, anyName: bool, complete: bool) -> Optional[int]:
         """Return the id of the micrograph of the same field of view; None while there is none."""
-        return partner(micId, micName, self.byName, set(self._files), anyName, complete)
+        return partner(micId, micName, self.byName, self._files, anyName, complete)

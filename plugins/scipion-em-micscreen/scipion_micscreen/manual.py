@@ -7,12 +7,12 @@ import numpy as np
 from pyworkflow.object import Set
 
 from .fields import Fields
-from .parts import iterScores, micIdOf
+from .parts import inDigits, iterScores, micIdOf
 
 
 def manualName(threshold: float) -> str:
     """Return the name of the output for a threshold that was chosen by hand."""
-    return "outputCoordinates_Manual_%03d" % int(threshold * 100 + 0.5)
+    return "outputCoordinates_Manual_" + inDigits(threshold)
 
 
 def goodnessOf(protocol) -> np.ndarray:

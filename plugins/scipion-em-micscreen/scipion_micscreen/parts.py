@@ -10,13 +10,18 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Container, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from .constants import BAD_CLASSES, REASONS
 
 PART = re.compile(r"^mic_(\d+)_(\d+)_")
+
+
+def inDigits(threshold: float) -> str:
+    """Return a threshold in three digits, rounded, for names of outputs: 0.9 is 090."""
+    return "%03d" % int(threshold * 100 + 0.5)
 
 
 def partName(micId: int, number: int, micName: str) -> str:
@@ -51,7 +56,7 @@ class Scores:
     reasons
         Shape (n,), uint8: index into REASONS.
     about
-        status (done or failed), reason, suspect, warnings, contrast, area per class.
+        status (done or failed), reason, suspect, warnings, contrast, micrograph (its name).
     """
 
     name: str
@@ -193,7 +198,7 @@ def partner(
     micId: int,
     micName: str,
     byName: Dict[str, int],
-    ids: set,
+    ids: Container[int],
     anyName: bool,
     complete: bool,
 ) -> Optional[int]:

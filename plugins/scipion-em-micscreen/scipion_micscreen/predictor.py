@@ -191,6 +191,11 @@ class Predictor:
             if scores is not None:
                 yield scores
 
+    def skipNews(self) -> None:
+        """Take what was told so far as known: a run before has told it."""
+        if os.path.exists(self.events):
+            self._read = os.path.getsize(self.events)
+
     def everything(self) -> Iterator[Scores]:
         """Yield all parts that the job has, whatever was asked before."""
         store = os.path.join(self.job, "screen.sqlite")
@@ -232,6 +237,8 @@ class Predictor:
             return False
         except BlockingIOError:
             return True
+        except OSError:  # a file system without locks
+            return False
         return False
 
     def _ids(self, name: str) -> List[int]:

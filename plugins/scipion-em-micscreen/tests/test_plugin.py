@@ -12,7 +12,7 @@ from helpers import fed, protocol_of
 from pwem import Domain
 
 from scipion_micscreen import Plugin
-from scipion_micscreen.constants import ENV_ACTIVATION
+from scipion_micscreen.constants import ENV_ACTIVATION, PIP_REQUIREMENT
 from scipion_micscreen.protocols import MicscreenProtDeepMicrographScreen
 
 
@@ -67,7 +67,7 @@ def test_installation_is_checked_as_it_is_run(monkeypatch, tmp_path):
     assert Plugin.validateInstallation() == []
 
 
-def test_binaries_are_installed(tmp_path):
+def test_binaries_are_installed(tmp_path, monkeypatch):
     """What `scipion installb micscreen` runs makes an environment in which micscreen starts."""
 
     class Environment:
@@ -75,7 +75,7 @@ def test_binaries_are_installed(tmp_path):
             self.name, self.given = name, given
 
     environment = Environment()
-    Plugin._vars["MICSCREEN_PIP_REQUIREMENT"] = str(REPOSITORY)
+    monkeypatch.setitem(Plugin._vars, PIP_REQUIREMENT, "%s[view]" % REPOSITORY)
     Plugin.defineBinaries(environment)
     assert environment.name == "micscreen"
     ((command, target),) = environment.given["commands"]

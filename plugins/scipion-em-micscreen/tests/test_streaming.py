@@ -4,6 +4,8 @@
 import signal
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import psutil
 from feeder import PICKS, Feeder, places
 from helpers import ended, images, launched, log_of, protocol_of, rows, until
@@ -119,3 +121,27 @@ def test_killed_and_continued(project, simulated):
     assert done.isFinished(), log_of(done)
     assert [row[:2] for row in rows(done.outputCoordinates_Full).values()] == places(0) + places(1)
     assert not orphan.is_running()
+
+
+def test_what_failed_is_tried_again(project, simulated, tmp_path):
+    """A micrograph that could not be used fails alone; continued after it was mended, its
+    coordinates are added, once, and those of the other are not screened again."""
+    mended = tmp_path / "mended.mrc"
+    with mrcfile.new(mended) as constant:
+        constant.set_data(np.ones((1024, 1024), np.float32))
+    feeder = Feeder(project)
+    feeder.add(images(simulated)[0], places(0))
+    feeder.add(mended, places(1))
+    feeder.close()
+    done = launched(project, protocol_of(project, feeder))
+    assert done.isFinished(), log_of(done)
+    assert len(rows(done.outputCoordinates_Full)) == PICKS
+    assert "mended.mrc: " in "\n".join(done._summary())
+    mended.write_bytes(images(simulated)[1].read_bytes())
+    done.runMode.set(MODE_RESUME)
+    again = launched(project, done)
+    assert again.isFinished(), log_of(again)
+    found = rows(again.outputCoordinates_Full)
+    assert [row[:2] for row in found.values()] == places(0) + places(1)
+    assert "failed" not in "\n".join(again._summary())
+    assert events_of(again).count('"name": "mic_000001_1_') == 1

@@ -80,7 +80,7 @@ class DaskEngine:
     say
         Is told when there has been no worker for long.
     refill
-        Starts workers again when there has been none for long, in clusters that are started here.
+        Starts workers again when there has been none for long; of a local cluster.
     """
 
     def __init__(
@@ -229,7 +229,8 @@ class DaskEngine:
             self._refill()
         if not self._told:
             self._told = True
-            self._say(f"no Dask worker for {LONELY:.0f} s; the run waits. {LONELY_HINT}")
+            then = "the run waits" if self._refill is None else "they are started again"
+            self._say(f"no Dask worker for {LONELY:.0f} s; {then}. {LONELY_HINT}")
 
     def _begun(self, pending: dict[Any, _Handed]) -> bool:
         """Whether a worker has any of these jobs."""

@@ -8,6 +8,7 @@ from pyworkflow.protocol import STEPS_PARALLEL, ProtStreamingBase
 from pyworkflow.protocol.constants import GPU_LIST, USE_GPU
 
 from ..constants import OTHER, SAME, THUMBNAILS
+from ..parts import inDigits
 from .streaming import ScreenSteps
 
 
@@ -166,7 +167,7 @@ class MicscreenProtDeepMicrographScreen(ScreenSteps, EMProtocol, ProtStreamingBa
         threshold = self.threshold.get()
         if threshold < 0:
             return "_Full"
-        return "_Auto_%03d" % int(threshold * 100 + 0.5)
+        return "_Auto_" + inDigits(threshold)
 
     def getOutputName(self):
         """Return the name of the output."""

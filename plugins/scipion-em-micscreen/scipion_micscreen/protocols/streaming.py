@@ -116,7 +116,7 @@ class ScreenSteps:
         self._work = self.predictor()
         self._running, self._trouble = threading.Event(), None
         self._predictorStep, self._starts, self._finished, self._given = 0, 0, 0, set()
-        self._numbers = Numbers()
+        self._numbers = Numbers(device=self.numbers().device)
         self._fields = Fields(self)
         self._work.waitForOrphan()
         os.makedirs(self.scoresFolder(), exist_ok=True)
@@ -136,6 +136,7 @@ class ScreenSteps:
         kept = map(readScores, scoreFiles(self.scoresFolder()))
         self._collect((one for one in kept if not one.failed), write=False)
         self._collect(one for one in self._work.everything() if not one.failed)
+        self._work.skipNews()
 
     def _relink(self, fed):
         """Mend the links of parts that were handed over, if the project was moved."""
@@ -204,7 +205,7 @@ class ScreenSteps:
                 wanted = dict(zip(scores.ids[new].tolist(), scores.goodness[new].tolist()))
                 for coordinate in self._fields.originals(micIdOf(scores.name), wanted):
                     output.append(coordinate)
-            self._numbers.device = self._work.device
+            self._numbers.device = self._work.device or self._numbers.device
             writeNumbers(self._getExtraPath("numbers.json"), self._numbers)
             first = self.getOutput() is None
             self._updateOutputSet(self.getOutputName(), output, Set.STREAM_OPEN)
