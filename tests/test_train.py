@@ -381,6 +381,11 @@ def test_rare_classes_weigh_as_much_as_common_ones() -> None:
     rare[0, 5, 0, :4] += 1.0
     common[0, 1, 7, :4] += 1.0
     assert float(loss_of(rare, classes)) < float(loss_of(common, classes)) - 0.01
+    gain, more = (
+        float(loss_of(common, classes, kinds)) - float(loss_of(rare, classes, kinds))
+        for kinds in (0.3, 0.6)
+    )
+    assert more > 1.5 * gain
 
 
 def test_answers_are_pulled_towards_those_for_the_turned_picture(tmp_path: Path) -> None:
@@ -406,6 +411,39 @@ def test_answers_are_pulled_towards_those_for_the_turned_picture(tmp_path: Path)
     assert len({tuple(one.flatten().tolist()) for one in turned}) == 6
     same = disagreement(answer, answer)
     assert float(same) < float(disagreement(answer.flip(3), answer))
+
+
+def test_answers_are_pulled_towards_those_for_another_size(tmp_path: Path) -> None:
+    """In every second step the teacher sees the picture smaller or larger, and its answer comes
+    back at the size of the picture, about where it was.
+    """
+    settings = replace(SETTINGS, agree_resize=1.3)
+    state = fitting._Training(settings, torch.device("cpu"), tmp_path, Team(), None)
+    sizes = []
+
+    class Pointwise(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            sizes.append(x.shape[2])
+            return torch.cat([x, -x], 1)
+
+    state.teacher = Pointwise()
+    bump = torch.exp(-((torch.arange(128.0) - 40) ** 2) / 200)
+    images = (bump[:, None] * bump[None, :])[None, None].repeat(1, 3, 1, 1)
+    for state.steps in range(4):
+        answer = state.expected(images)
+        assert answer.shape == (1, 6, 128, 128)
+        assert divmod(int(answer[0, 2].argmax()), 128) == pytest.approx((40, 40), abs=2)
+    assert sizes == [128, 96, 128, 160]
+
+
+def test_a_resized_picture_keeps_its_spread() -> None:
+    """The channels that are z-scores have the spread that a picture of that size would have."""
+    images = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    small = fitting.resized(images, 1 / 1.3)
+    assert small.shape == (2, 3, 96, 96)
+    torch.testing.assert_close(small[:, :2].std((2, 3)), images[:, :2].std((2, 3)))
+    assert float(small[:, 2].std()) < 0.9
+    assert fitting.resized(images, 1.0) is images
 
 
 def test_the_teacher_has_the_averaged_weights(shards: Path, tmp_path: Path) -> None:

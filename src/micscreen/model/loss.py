@@ -13,8 +13,8 @@ CLASS_WEIGHTS: Final = (1.0, 1.0, 2.0, 1.0, 1.5, 1.0)
 """Weight of a pixel in the cross-entropy, by its true class: small objects count more."""
 
 
-def loss_of(logits: Any, classes: Any) -> Any:
-    """BCE of contamination + 0.5 Dice + 0.3 cross-entropy among the bad classes.
+def loss_of(logits: Any, classes: Any, kinds: float = 0.3) -> Any:
+    """BCE of contamination + 0.5 Dice + `kinds` times cross-entropy among the bad classes.
 
     Half of the last is a mean over pixels, half a mean over the classes that are there, so that
     rare classes are learnt too.
@@ -25,6 +25,8 @@ def loss_of(logits: Any, classes: Any) -> Any:
         Tensor (n, 6, h, w).
     classes
         Tensor (n, h, w), int64; 254 is bad of any kind, 255 is left out.
+    kinds
+        Weight of telling the bad classes apart.
     """
     import torch
     from torch.nn import functional
@@ -50,7 +52,7 @@ def loss_of(logits: Any, classes: Any) -> Any:
     by_class = (among[..., None] * each).sum((0, 1, 2)) / sizes.clamp(min=1.0)
     kind = 0.5 * (among * typed).sum() / typed.sum().clamp(min=1.0)
     kind = kind + 0.5 * by_class.sum() / (sizes > 0).sum().clamp(min=1)
-    return cross + 0.5 * dice + 0.3 * kind
+    return cross + 0.5 * dice + kinds * kind
 
 
 def disagreement(logits: Any, expected: Any) -> Any:

@@ -66,6 +66,11 @@ class FitSettings:
     agree
         Weight of a second loss: the contamination that the averaged weights find in the same
         picture turned or mirrored is to be found here too (Tarvainen & Valpola 2017, mean teacher).
+    agree_resize
+        In every second step they see it also smaller or larger by this factor, as with a wrong box;
+        1: never.
+    kinds
+        Weight of telling the bad classes apart in the loss.
     precision
         Of the convolutions: ``float32``, or ``bfloat16``, which is faster where the machine has it
         (AVX512-BF16, AMX, CUDA); weights and loss stay float32.
@@ -90,6 +95,8 @@ class FitSettings:
     overlay_share: float = 0.3
     resize_share: float = 0.0
     agree: float = 0.0
+    agree_resize: float = 1.0
+    kinds: float = 0.3
     precision: str = "float32"
     soften: float = 1.0
     device: str = "auto"
@@ -285,7 +292,7 @@ class _Training:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=low):
             logits = self.net(images)
             expected = self.expected(images) if self.settings.agree else None
-        loss = loss_of(logits.float(), classes)
+        loss = loss_of(logits.float(), classes, self.settings.kinds)
         if expected is not None:
             loss = loss + self.settings.agree * disagreement(logits.float(), expected.float())
         loss.backward()
@@ -304,14 +311,19 @@ class _Training:
         return float(loss.detach())
 
     def expected(self, images: Any) -> Any:
-        """Return the teacher's logits (n, 6, h, w) for pictures that it sees turned or mirrored."""
+        """Return the teacher's logits (n, 6, h, w) for the pictures turned, mirrored, resized."""
         import torch
+        from torch.nn.functional import interpolate
 
         turns, mirror = 1 + self.steps % 3, self.steps // 3 % 2 == 1
         turned = torch.rot90(images, turns, (2, 3))
         turned = turned.flip(3) if mirror else turned
+        factor = (1.0, 1.0 / self.settings.agree_resize, 1.0, self.settings.agree_resize)
+        turned = resized(turned, factor[self.steps % 4])
         with torch.no_grad():
             logits = self.teacher(turned.contiguous(memory_format=torch.channels_last))
+        if logits.shape[2:] != images.shape[2:]:
+            logits = interpolate(logits.float(), images.shape[2:], mode="bilinear")
         return torch.rot90(logits.flip(3) if mirror else logits, -turns, (2, 3))
 
     def end_chunk(self, loss: float) -> dict[str, Any]:
@@ -339,3 +351,20 @@ class _Training:
         with (self.path.parent / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
         return row
+
+
+def resized(images: Any, factor: float) -> Any:
+    """Return channels (n, 3, h, w) about so much larger, with sides that are multiples of 16.
+
+    The first two keep their spread, as the normalisation of a picture of that size would give it.
+    """
+    from torch.nn.functional import interpolate
+
+    multiple = UNetConfig().multiple
+    shape = [multiple * round(side * factor / multiple) for side in images.shape[2:]]
+    if factor == 1.0:
+        return images
+    other = interpolate(images, shape, mode="bilinear", antialias=True)
+    spread = images[:, :2].std((2, 3), keepdim=True)
+    other[:, :2] *= spread / other[:, :2].std((2, 3), keepdim=True).clamp(min=1e-6)
+    return other
