@@ -219,10 +219,11 @@ def test_the_packaged_weights_are_trained_on_as_they_are() -> None:
 
 def test_a_network_grows_and_gets_its_normalisation_back() -> None:
     """Weights from ONNX go on in a network with one block more, nearly as they were; given the
-    statistics of a batch, the normalisation works again and the answers stay.
+    statistics of a batch, the normalisation works again, weights have the size that they have in a
+    training, and the answers stay.
     """
     from micscreen.model.unet import UNetConfig, build_unet
-    from micscreen.model.unfold import grown, network_from, renormalise
+    from micscreen.model.unfold import GROWN, grown, network_from, renormalise
 
     torch.manual_seed(0)
     small = network_from(model_path())
@@ -235,6 +236,9 @@ def test_a_network_grows_and_gets_its_normalisation_back() -> None:
         renormalise(net, [batch])
         torch.testing.assert_close(net(batch), first, atol=2e-3, rtol=1e-3)
         torch.testing.assert_close(net.train()(batch), first, atol=0.05, rtol=0.05)
+    sizes = net.down16[0].weight.detach().flatten(1).square().mean(1).sqrt()  # (channels,)
+    fresh = (3 * net.down16[0].weight[0].numel()) ** -0.5
+    torch.testing.assert_close(sizes, torch.full_like(sizes, GROWN * fresh))
     with pytest.raises(ModelError, match="cannot grow"):
         grown(small, UNetConfig(widths=(8, 8, 8, 8)))
     with pytest.raises(ModelError, match="cannot grow"):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from micscreen.errors import MissingDependencyError, ModelError
 from micscreen.model.unet import UNetConfig, build_unet
+
+GROWN: Final = 2.5
+"""How much larger than fresh ones weights become in a training, about."""
 
 
 def network_from_onnx(path: Path) -> Any:
@@ -106,7 +109,9 @@ def renormalise(net: Any, batches: Iterable[Any]) -> None:
     """Give folded normalisation layers the statistics of some batches; answers stay the same.
 
     A network that comes from ONNX has layers that normalise nothing (see `network_from_onnx`);
-    afterwards it can be trained with normalisation again.
+    afterwards it can be trained with normalisation again. Weights before a normalisation get the
+    size that they have in a training, `GROWN` times that of fresh ones: some of the folded ones are
+    far smaller, and the steps of an optimiser would be large beside them.
 
     Parameters
     ----------
@@ -136,6 +141,11 @@ def renormalise(net: Any, batches: Iterable[Any]) -> None:
             variance = (square - mean.square()).clamp(min=1e-6)
             gain = norm.weight / (norm.running_var + norm.eps).sqrt()
             shift = norm.bias - norm.running_mean * gain
+            size = conv.weight.flatten(1).square().mean(1).sqrt()  # (channels,)
+            fresh = (3 * conv.weight[0].numel()) ** -0.5
+            factor = (GROWN * fresh / size.clamp(min=1e-6)).clamp(max=1000.0)
+            conv.weight *= factor[:, None, None, None]
+            mean, variance, gain = mean * factor, variance * factor.square(), gain / factor
             norm.running_mean.copy_(mean)
             norm.running_var.copy_(variance)
             norm.weight.copy_(gain * (variance + norm.eps).sqrt())
